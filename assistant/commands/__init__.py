@@ -1,0 +1,1 @@
+"""The commands of `kat`, one module each."""

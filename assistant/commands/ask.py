@@ -1,0 +1,87 @@
+"""`kat ask`: one message without a terminal interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from assistant.commands.opening import checked_rules, engine_from, repository_root, settings_from
+from assistant.commands.options import (
+    HERE,
+    Allow,
+    DialectName,
+    Engine,
+    Json,
+    MaxSteps,
+    Model,
+    ProfileOption,
+    Repository,
+    Think,
+)
+from assistant.errors import Exit, UserError
+from assistant.events import Event, RunFinished, RunStatus, as_json
+
+EXIT_OF = {
+    RunStatus.DONE: Exit.DONE,
+    RunStatus.REFUSED: Exit.REFUSED,
+    RunStatus.UNREACHABLE: Exit.UNREACHABLE,
+    RunStatus.STOPPED: Exit.INTERRUPTED,
+}
+
+
+def ask(
+    prompt: Annotated[str, typer.Argument(help="what to do; - reads it from standard input")],
+    repo: Repository = HERE,
+    engine: Engine = None,
+    model: Model = None,
+    dialect: DialectName = None,
+    think: Think = None,
+    profile: ProfileOption = None,
+    max_steps: MaxSteps = None,
+    allow: Allow = None,
+    json_: Json = False,
+) -> int:
+    """Answer one message and exit; what it may not do is refused (exit code 4)."""
+    settings = settings_from(
+        engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
+    )
+    rules = checked_rules(allow)
+    root = repository_root(repo)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if not text.strip():
+        raise UserError("the message is empty; say what to do")
+
+    async def talk() -> int:
+        from assistant.pilot import open_pilot
+
+        pilot = await open_pilot(root, await engine_from(settings), settings, allow=rules, interactive=False)
+        show = _as_lines() if json_ else _as_text()
+        code = Exit.NOT_ACHIEVED
+        try:
+            async for event in pilot.run(text, settings.think):
+                show(event)
+                if isinstance(event, RunFinished):
+                    code = EXIT_OF.get(event.status, Exit.NOT_ACHIEVED)
+        finally:
+            await pilot.aclose()
+        return code
+
+    return asyncio.run(talk())
+
+
+def _as_lines() -> Callable[[Event], None]:
+    def show(event: Event) -> None:
+        print(json.dumps(as_json(event), ensure_ascii=False), flush=True)
+
+    return show
+
+
+def _as_text() -> Callable[[Event], None]:
+    from assistant.protocols.text import TextOutput
+
+    return TextOutput(sys.stdout, sys.stderr).show

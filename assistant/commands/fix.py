@@ -1,0 +1,121 @@
+"""`kat fix`: from failing tests to a proven patch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assistant.commands.opening import engine_from, repository_root, settings_from
+from assistant.commands.options import (
+    HERE,
+    DialectName,
+    Engine,
+    Json,
+    MaxSteps,
+    Model,
+    ProfileOption,
+    Repository,
+    Think,
+)
+from assistant.errors import Exit, UserError
+from assistant.fix.report import FixReport
+
+
+def fix(
+    repo: Repository = HERE,
+    test: Annotated[str | None, typer.Option("--test", metavar="COMMAND", help="how the tests run")] = None,
+    issue: Annotated[str | None, typer.Option("--issue", metavar="TEXT", help="what is wrong, in words")] = None,
+    issue_file: Annotated[Path | None, typer.Option("--issue-file", help="the same, from a file")] = None,
+    engine: Engine = None,
+    model: Model = None,
+    dialect: DialectName = None,
+    think: Think = None,
+    profile: ProfileOption = None,
+    max_steps: MaxSteps = None,
+    test_timeout: Annotated[float | None, typer.Option("--test-timeout", help="seconds a test run may take")] = None,
+    allow_test_edits: Annotated[bool, typer.Option("--allow-test-edits", help="tests may be changed")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="put the patch into the files")] = False,
+    patch: Annotated[Path | None, typer.Option("--patch", metavar="FILE", help="write the patch to a file")] = None,
+    json_: Json = False,
+) -> int:
+    """Run the tests, have what fails mended in a copy, prove it, and print the patch."""
+    settings = settings_from(
+        engine=engine,
+        model=model,
+        dialect=dialect,
+        think=think,
+        profile=profile,
+        max_steps=max_steps,
+        command_timeout=test_timeout,
+    )
+    try:
+        root = repository_root(repo)
+        report = asyncio.run(_report(root, settings, test, _issue(issue, issue_file), allow_test_edits, not json_))
+    except Exception as error:
+        if json_:
+            print(json.dumps(FixReport("error", " ".join(str(error).split())).as_json(), ensure_ascii=False))
+        raise
+    if json_:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    if report.status == "fixed":
+        _deliver(report, root, patch, apply=apply, quiet=json_)
+    if not json_:
+        print(report.message, file=sys.stderr)
+    return Exit.NOT_ACHIEVED if report.status == "not_fixed" else Exit.DONE
+
+
+def _issue(text: str | None, file: Path | None) -> str | None:
+    if text is not None and file is not None:
+        raise UserError("give the issue with --issue or with --issue-file, not with both")
+    if file is None:
+        return text
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the issue cannot be read from {file}: {error}") from None
+
+
+async def _report(
+    root: Path, settings: object, test: str | None, issue: str | None, allow_test_edits: bool, show: bool
+) -> FixReport:
+    from assistant.config import Settings
+    from assistant.fix.run import FixRequest, fix
+    from assistant.protocols.text import TextOutput
+
+    assert isinstance(settings, Settings)
+    request = FixRequest(root, settings, test, issue, allow_test_edits)
+    watch = TextOutput(sys.stderr, sys.stderr).show if show else lambda _: None
+    return await fix(request, lambda: engine_from(settings), watch)
+
+
+def _deliver(report: FixReport, root: Path, file: Path | None, *, apply: bool, quiet: bool) -> None:
+    if file is not None:
+        file.write_text(report.patch, "utf-8", "surrogateescape", newline="")
+    if apply:
+        _apply(report.patch, root)
+    if not (file or apply or quiet):
+        sys.stdout.write(report.patch)
+
+
+def _apply(patch: str, root: Path) -> None:
+    """Put the patch into the user's files: all of it or nothing, and never into the index or the history."""
+    from assistant.workspace.git import environment, safe_options
+
+    done = subprocess.run(
+        ["git", *safe_options(root), "apply", "--whitespace=nowarn", "-"],
+        cwd=root,
+        env=environment(),
+        input=patch.encode("utf-8", "surrogateescape"),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()[:1]
+        raise UserError(f"the files changed meanwhile and the patch does not apply: {''.join(reason)}")

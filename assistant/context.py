@@ -1,0 +1,101 @@
+"""What goes into a prompt: a prefix that never changes, then a transcript that only grows.
+
+Byte-stable by construction, so that the engine's prefix cache serves every step but its last turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Literal
+
+from assistant.workspace.errors import WorkspaceError
+from assistant.workspace.files import Workspace
+from model.format import Reply
+from model.prompt import Message
+
+ProfileName = Literal["compact", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much a model of one size is told.
+
+    `files` are named in the prompt; `output` is characters of a result; `readme` is characters of the README that go
+    with the first message, for models too small to go and read it.
+    """
+
+    name: ProfileName
+    files: int
+    output: int
+    readme: int = 0
+
+
+PROFILES: dict[ProfileName, Profile] = {
+    "compact": Profile("compact", files=8, output=2_000, readme=400),
+    "full": Profile("full", files=80, output=12_000),
+}
+SMALL_CONTEXT = 16_384
+"""Tokens of context up to which a model gets the compact profile (our choice)."""
+
+
+def profile_for(name: ProfileName | None, context: int | None) -> Profile:
+    """The profile asked for, else the one that suits a context of so many tokens."""
+    if name is None:
+        name = "compact" if context is not None and context <= SMALL_CONTEXT else "full"
+    return PROFILES[name]
+
+
+def system_text(profile: Profile, repository: str, files: Sequence[str], test_command: str | None) -> str:
+    """The system message: the profile's text with the facts of the repository filled in."""
+    template = resources.files("assistant").joinpath("prompts", f"{profile.name}.md").read_text("utf-8")
+    shown = [path for path in files if not path.startswith(".")][: profile.files]
+    if len(files) > len(shown):
+        shown.append(f"… and {len(files) - len(shown)} more")
+    return template.strip().format(
+        repository=repository,
+        tests=test_command or "unknown, look for them",
+        files="\n".join(shown) or "(none yet)",
+        count=len(files),
+    )
+
+
+def preface(profile: Profile, workspace: Workspace) -> str:
+    """The beginning of the README, where the profile wants it and there is one."""
+    if not profile.readme or not workspace.exists("README.md"):
+        return ""
+    try:
+        text = workspace.read("README.md").text
+    except WorkspaceError:
+        return ""
+    return f"README.md begins:\n{text[: profile.readme].strip()}\n\n"
+
+
+@dataclass(slots=True)
+class Transcript:
+    """The conversation as the model sees it. It only grows; an assistant's turn is its answer and its calls.
+
+    `preface` is shown before the user's first words.
+    """
+
+    system: str
+    preface: str = ""
+    turns: list[Message] = field(default_factory=list)
+
+    def user(self, text: str) -> None:
+        """The user said something."""
+        self.turns.append(Message("user", text if self.turns else f"{self.preface}{text}"))
+
+    def reply(self, reply: Reply) -> None:
+        """The model replied; judge and thought stay behind, as KAT's template has it."""
+        self.turns.append(Message("assistant", reply.answer, reply.calls))
+
+    def result(self, output: str) -> None:
+        """A tool answered."""
+        self.turns.append(Message("tool", output))
+
+    @property
+    def messages(self) -> list[Message]:
+        """Everything, the system message first."""
+        return [Message("system", self.system), *self.turns]

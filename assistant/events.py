@@ -1,0 +1,225 @@
+"""What a run says. The TUI, the JSONL output and the tests read only these."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+from model.engine import EngineInfo
+from model.format import Mode, Segment, ThinkRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of a step by segment; `cached` is a part of `prompt`, a tool call counts as answer."""
+
+    prompt: int = 0
+    cached: int = 0
+    judge: int = 0
+    think: int = 0
+    answer: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(*(getattr(self, n) + getattr(other, n) for n in ("prompt", "cached", "judge", "think", "answer")))
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time of a step went."""
+
+    queue: float = 0.0
+    first_token: float = 0.0
+    decode: float = 0.0
+    tools: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """A tool call and what became of it: `ok`, `failed`, `denied`, `invalid` or `unknown`."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    outcome: str
+    summary: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step, as the journal keeps it and `kat stats` adds it up."""
+
+    index: int
+    request: ThinkRequest
+    rule: str
+    judge: str
+    mode: Mode | None
+    forced: bool
+    cut: str | None = None
+    tokens: Tokens = field(default_factory=Tokens)
+    seconds: Seconds = field(default_factory=Seconds)
+    calls: tuple[CallOutcome, ...] = ()
+    tree_before: str | None = None
+    tree_after: str | None = None
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    LIMIT = "limit"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run has an engine and a session."""
+
+    kind: ClassVar[str] = "run_started"
+    session: str
+    repository: str
+    engine: EngineInfo
+    think: ThinkRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step begins; `rule` names what decided `request`, `why` says it in words."""
+
+    kind: ClassVar[str] = "step_started"
+    step: int
+    request: ThinkRequest
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentText:
+    """A segment of the reply grew."""
+
+    kind: ClassVar[str] = "segment"
+    step: int
+    segment: Segment
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModeKnown:
+    """The reply's mode is known."""
+
+    kind: ClassVar[str] = "mode"
+    step: int
+    mode: Mode
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A tool call is about to run (or to be asked about). `title` is one line for people."""
+
+    kind: ClassVar[str] = "call_started"
+    step: int
+    id: str
+    tool: str
+    title: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """Somebody must decide. `preview` is a unified diff for an edit, the command line for a command."""
+
+    kind: ClassVar[str] = "approval_asked"
+    step: int
+    id: str
+    tool: str
+    title: str
+    preview: str
+    preview_kind: Literal["diff", "command", "text"]
+    reason: str
+
+
+class Decision(StrEnum):
+    """An answer to `ApprovalAsked`."""
+
+    ONCE = "once"
+    SESSION = "session"
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalGiven:
+    """What was decided, and by whom: a person, or the rule named in `by`."""
+
+    kind: ClassVar[str] = "approval_given"
+    step: int
+    id: str
+    decision: Decision
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """A tool call is over. `summary` is one line; `output` is what the model will read."""
+
+    kind: ClassVar[str] = "call_finished"
+    step: int
+    id: str
+    tool: str
+    outcome: str
+    summary: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """The step's record. `context_used` is the share of the context that its prompt and reply took, 0 to 1, or None."""
+
+    kind: ClassVar[str] = "step_finished"
+    record: StepRecord
+    context_used: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know."""
+
+    kind: ClassVar[str] = "notice"
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run is over."""
+
+    kind: ClassVar[str] = "run_finished"
+    status: RunStatus
+    message: str
+    steps: int
+    tokens: Tokens
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | StepStarted
+    | SegmentText
+    | ModeKnown
+    | CallStarted
+    | ApprovalAsked
+    | ApprovalGiven
+    | CallFinished
+    | StepFinished
+    | Notice
+    | RunFinished
+)
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """The event as a JSON object, its `kind` first."""
+    return {"kind": event.kind, **asdict(event)}

@@ -1,0 +1,111 @@
+"""The order of things, as a LangGraph StateGraph: decide, reply, approve, act, and round again.
+
+The state holds ids and counters only; messages live in the journal and the transcript. `approve` stands alone before
+any side effect, because `interrupt` runs its node again from the top.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import interrupt
+
+from assistant.events import Decision, RunStatus
+from assistant.step import Draft, StepRunner
+from model.format import ThinkRequest
+
+NODES_PER_STEP = 4
+
+
+class RunState(TypedDict):
+    """A run: its message's words, the pinned mode, steps taken and allowed, and how it ended."""
+
+    words: str
+    think: ThinkRequest
+    index: int
+    step: int
+    limit: int
+    status: RunStatus | None
+    message: str
+
+
+class Nodes:
+    """The nodes. The draft of the step in hand lives here, not in the state."""
+
+    def __init__(self, runner: StepRunner) -> None:
+        self._runner = runner
+        self.draft: Draft | None = None
+
+    def decide(self, state: RunState) -> dict[str, Any]:
+        """Choose the mode of the next step."""
+        self.draft = self._runner.decide(state["index"], state["words"], state["think"], state["step"])
+        return {"status": None}
+
+    async def reply(self, state: RunState) -> dict[str, Any]:
+        """Ask the model; plan its calls."""
+        draft = self._current()
+        await self._runner.reply(draft)
+        if draft.cut is None:
+            self._runner.plan(draft)
+        return {}
+
+    def approve(self, state: RunState) -> dict[str, Any]:
+        """Stop for every call that needs somebody's leave."""
+        for planned in self._current().calls:
+            if planned.asks:
+                answer = interrupt(planned.id)
+                self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
+        return {}
+
+    async def act(self, state: RunState) -> dict[str, Any]:
+        """Run the calls and close the step."""
+        draft = self._current()
+        await self._runner.act(draft)
+        self._runner.finish(draft)
+        step = state["step"] + 1
+        status, message = _outcome(draft, step >= state["limit"])
+        return {"index": state["index"] + 1, "step": step, "status": status, "message": message}
+
+    def _current(self) -> Draft:
+        if self.draft is None:
+            raise RuntimeError("no step was decided")
+        return self.draft
+
+
+def build(nodes: Nodes) -> CompiledStateGraph[RunState, None, RunState, RunState]:
+    """The compiled graph, with checkpoints in memory: they serve interrupts, the journal serves everything else."""
+    graph = StateGraph(RunState)
+    graph.add_node("decide", nodes.decide)
+    graph.add_node("reply", nodes.reply)
+    graph.add_node("approve", nodes.approve)
+    graph.add_node("act", nodes.act)
+    graph.add_edge(START, "decide")
+    graph.add_edge("decide", "reply")
+    graph.add_edge("reply", "approve")
+    graph.add_edge("approve", "act")
+    graph.add_conditional_edges("act", _next)
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+def _next(state: RunState) -> str:
+    return "decide" if state["status"] is None else END
+
+
+def _outcome(draft: Draft, at_limit: bool) -> tuple[RunStatus | None, str]:
+    """Whether the run ends with this step, and what to say. None goes on."""
+    if draft.cut == "stopped" or any(outcome.outcome == "stopped" for outcome in draft.outcomes):
+        return RunStatus.STOPPED, "Stopped; what came is kept."
+    if draft.cut is not None:
+        return RunStatus.FAILED, f"The reply was cut: {draft.cut}."
+    if draft.finished:
+        return RunStatus.DONE, draft.outcomes[-1].summary
+    if not draft.calls:
+        if draft.reply.answer:
+            return RunStatus.DONE, ""
+        return RunStatus.FAILED, "The model's reply held no answer; is --dialect right for this model?"
+    if at_limit:
+        return RunStatus.LIMIT, "The limit on steps is reached; say 'go on' to continue."
+    return None, ""

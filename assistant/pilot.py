@@ -1,0 +1,259 @@
+"""A session: an engine, a repository, a journal and the conversation so far. This is the `Agent` of the front ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph.types import Command
+
+from assistant.config import Settings, config_dir, state_dir
+from assistant.context import Transcript, preface, profile_for, system_text
+from assistant.events import (
+    ApprovalAsked,
+    Decision,
+    Event,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    StepFinished,
+    StepRecord,
+    Tokens,
+)
+from assistant.graph import NODES_PER_STEP, Nodes, RunState, build
+from assistant.safety.permissions import Permissions
+from assistant.safety.sandbox import Sandbox, detect
+from assistant.sessions import Journal, sessions_dir
+from assistant.step import PlannedCall, StepRunner
+from assistant.tools.base import ToolContext
+from assistant.tools.registry import specs
+from assistant.workspace.files import Workspace
+from assistant.workspace.tests import find_test_command
+from model.dialects import dialect
+from model.engine import Engine, EngineError, EngineInfo, EngineRefused, Sampling
+from model.format import ThinkRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message may take, and how tokens are drawn, for engines of one kind (our choice)."""
+
+    steps: int
+    reply_tokens: int
+    temperature: float
+
+
+LIMITS = Limits(steps=50, reply_tokens=8_192, temperature=0.6)
+EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.3)
+"""A model of 135M parameters goes astray soon; a few short, sober steps are all it is good for."""
+
+
+_MAX_FILES = 100_000
+
+
+class Pilot:
+    """Implements `assistant.agent.Agent` on the step runner and the graph."""
+
+    def __init__(self, runner: StepRunner, limit: int, repository: Path) -> None:
+        self._runner = runner
+        self._limit = limit
+        self._repository = repository
+        self._nodes = Nodes(runner)
+        self._graph = build(self._nodes)
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._waiting: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
+        self._index = 0
+        self._runs = 0
+        self.records: list[StepRecord] = []
+        runner.emit = self._emit
+
+    @property
+    def engine(self) -> EngineInfo:
+        """The engine in use, and why it was chosen."""
+        return self._runner.info
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self._runner.journal.session
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox that commands run in."""
+        return self._runner.tools.sandbox
+
+    async def run(self, text: str, think: ThinkRequest) -> AsyncIterator[Event]:
+        """Answer one message; the last event is `RunFinished`. Leaving the iterator early stops the run."""
+        self._runner.stop.clear()
+        self._runner.refused.clear()
+        task = asyncio.ensure_future(self._drive(text, think))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+        finally:
+            self.stop()
+            await task
+            self._events = asyncio.Queue()
+
+    def decide(self, approval: str, decision: Decision, note: str = "") -> None:
+        """Answer an approval; one that is not (or no longer) asked for is ignored."""
+        waiting = self._waiting.pop(approval, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result((decision, note))
+
+    def stop(self) -> None:
+        """Stop the run; an approval that is asked for is answered with no."""
+        self._runner.stop.set()
+        for approval in list(self._waiting):
+            self.decide(approval, Decision.NO, "the run was stopped")
+
+    async def aclose(self) -> None:
+        """Close the journal and the engine."""
+        self._runner.journal.close()
+        await self._runner.engine.aclose()
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, StepFinished):
+            self.records.append(event.record)
+        self._events.put_nowait(event)
+
+    async def _drive(self, text: str, think: ThinkRequest) -> None:
+        started, first = time.monotonic(), len(self.records)
+        try:
+            status, message = await self._answer(text, think)
+            records = self.records[first:]
+            tokens = sum((record.tokens for record in records), Tokens())
+            self._emit(RunFinished(status, message, len(records), tokens, round(time.monotonic() - started, 3)))
+        finally:
+            self._events.put_nowait(None)
+
+    async def _answer(self, text: str, think: ThinkRequest) -> tuple[RunStatus, str]:
+        """How the run ended, and what to say of it. Errors that people cause or can mend become a status."""
+        journal = self._runner.journal
+        self._emit(RunStarted(self.session, str(self._repository), self.engine, think))
+        try:
+            journal.append("user", sync=True, text=text, think=think)
+            self._runner.transcript.user(text)
+            status, message = await self._run_graph(text, think)
+        except EngineRefused as error:
+            status, message = RunStatus.FAILED, str(error)
+        except EngineError as error:
+            status, message = RunStatus.UNREACHABLE, str(error)
+        except OSError as error:
+            status, message = RunStatus.FAILED, f"{error.strerror or error} ({error.filename or 'no file'})"
+        with suppress(OSError):
+            journal.append("finished", status=status, message=message)
+        return status, message
+
+    async def _run_graph(self, text: str, think: ThinkRequest) -> tuple[RunStatus, str]:
+        self._runs += 1
+        config: Any = {
+            "configurable": {"thread_id": str(self._runs)},
+            "recursion_limit": self._limit * NODES_PER_STEP + NODES_PER_STEP,
+        }
+        state: Any = RunState(
+            words=text, think=think, index=self._index, step=0, limit=self._limit, status=None, message=""
+        )
+        while True:
+            result = await self._graph.ainvoke(state, config)
+            interrupts = result.get("__interrupt__")
+            if not interrupts:
+                break
+            decision, note = await self._ask(interrupts[0].value)
+            state = Command(resume={"decision": decision, "note": note})
+        self._index = result["index"]
+        return self._closing(result["status"], result["message"])
+
+    def _closing(self, status: RunStatus | None, message: str) -> tuple[RunStatus, str]:
+        if status is RunStatus.DONE and self._runner.refused:
+            return RunStatus.REFUSED, f"Refused by policy; allow it with {self._runner.refused[0]}."
+        return status or RunStatus.FAILED, message
+
+    async def _ask(self, call: str) -> tuple[Decision, str]:
+        planned = self._planned(call)
+        waiting: asyncio.Future[tuple[Decision, str]] = asyncio.get_running_loop().create_future()
+        self._waiting[call] = waiting
+        self._emit(_approval(planned, self.sandbox))
+        if self._runner.stop.is_set():
+            self.stop()
+        return await waiting
+
+    def _planned(self, call: str) -> PlannedCall:
+        draft = self._nodes.draft
+        return next(planned for planned in (draft.calls if draft else []) if planned.id == call)
+
+
+def _approval(planned: PlannedCall, sandbox: Sandbox) -> ApprovalAsked:
+    permission, tool = planned.permission, planned.tool
+    if permission is None or tool is None or planned.verdict is None:
+        raise RuntimeError("a call that cannot run asks for nothing")
+    reason = planned.verdict.rule
+    if not sandbox.contains:
+        reason += "; there is no sandbox on this machine"
+    return ApprovalAsked(
+        step=int(planned.id.split(".")[0]),
+        id=planned.id,
+        tool=planned.call.name,
+        title=tool.title(),
+        preview=permission.preview,
+        preview_kind=permission.preview_kind,
+        reason=reason,
+    )
+
+
+async def open_pilot(
+    repository: Path,
+    engine: Engine,
+    settings: Settings,
+    *,
+    permissions: Permissions | None = None,
+    allow: tuple[str, ...] = (),
+    interactive: bool = True,
+    named: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Pilot:
+    """A new session in `repository` with an engine that is already open.
+
+    `named` is the repository that people see, where `repository` is a copy of it.
+
+    Raises:
+        EngineError: the engine does not answer.
+        UserError: the session cannot be written.
+    """
+    info = await engine.info()
+    embedded = info.name == "embedded"
+    limits = EMBEDDED_LIMITS if embedded else LIMITS
+    profile = profile_for(settings.profile, info.context)
+    workspace = Workspace(repository)
+    directories = [config_dir(environ), state_dir(environ)]
+    sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
+    test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, environ)
+    shown = named or repository
+    runner = StepRunner(
+        engine=engine,
+        info=info,
+        dialect=dialect(info.dialect),
+        sampling=Sampling(
+            temperature=limits.temperature if settings.temperature is None else settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens or limits.reply_tokens,
+            seed=settings.seed,
+        ),
+        specs=specs(profile.name),
+        tools=ToolContext(workspace, sandbox, test_command, settings.command_timeout, profile.output),
+        permissions=permissions or Permissions(allow, interactive=interactive, sandboxed=sandbox.contains),
+        journal=Journal.create(sessions_dir(state_dir(environ)), shown, info),
+        transcript=Transcript(
+            system_text(profile, shown.name, workspace.list(limit=_MAX_FILES).paths, test_command),
+            preface(profile, workspace),
+        ),
+        emit=lambda _: None,
+        stop=asyncio.Event(),
+    )
+    return Pilot(runner, settings.max_steps or limits.steps, shown)

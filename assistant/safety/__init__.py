@@ -1,0 +1,1 @@
+"""What keeps the user safe: sandbox, permissions, sanitising."""

@@ -1,0 +1,150 @@
+"""Runs one program to its end: time limit, bounded output, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 65_536
+_GRACE = 1.0
+"""Seconds that output may still come after the program has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended. A signal N gives exit code 128 + N, the time limit 124; `truncated` says output was cut."""
+
+    exit_code: int
+    output: str
+    timed_out: bool
+    truncated: bool
+    seconds: float
+
+
+class HeadTail:
+    """Keeps the first and the last half of `limit` characters of a stream, and counts what fell out between."""
+
+    def __init__(self, limit: int) -> None:
+        self._head_room = limit // 2
+        self._tail_room = limit - limit // 2
+        self._head: list[str] = []
+        self._tail: deque[str] = deque()
+        self._tail_length = 0
+        self.left_out = 0
+
+    def add(self, text: str) -> None:
+        """Take the next piece."""
+        head, tail = text[: self._head_room], text[self._head_room :]
+        self._head_room -= len(head)
+        if head:
+            self._head.append(head)
+        if tail:
+            self._tail.append(tail)
+            self._tail_length += len(tail)
+            self._trim()
+
+    def text(self) -> str:
+        """Head and tail, with a line between them that says how much is missing."""
+        gap = f"\n… {self.left_out:,} characters left out …\n" if self.left_out else ""
+        return "".join(self._head) + gap + "".join(self._tail)
+
+    def _trim(self) -> None:
+        while (excess := self._tail_length - self._tail_room) > 0:
+            first = self._tail.popleft()
+            dropped = min(excess, len(first))
+            if dropped < len(first):
+                self._tail.appendleft(first[dropped:])
+            self._tail_length -= dropped
+            self.left_out += dropped
+
+
+async def run_process(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
+    output_limit: int,
+    on_output: Callable[[str], None] | None = None,
+) -> CommandResult:
+    """Run `argv` for at most `timeout` seconds; its process group is killed at the end, whatever the end was.
+
+    stdout and stderr arrive together, undecodable bytes as U+FFFD. Raises OSError if the program cannot be started.
+    """
+    started = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=cwd,
+        env=dict(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    kept = HeadTail(output_limit)
+    reader = asyncio.ensure_future(_read(process, kept, on_output))
+    try:
+        timed_out = await _wait(process, reader, timeout)
+    finally:
+        await _end(process, reader)
+    code = 124 if timed_out else _exit_code(process)
+    return CommandResult(code, kept.text(), timed_out, kept.left_out > 0, time.monotonic() - started)
+
+
+async def _read(process: asyncio.subprocess.Process, kept: HeadTail, on_output: Callable[[str], None] | None) -> None:
+    assert process.stdout is not None
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    while chunk := await process.stdout.read(_CHUNK):
+        text = decoder.decode(chunk)
+        kept.add(text)
+        if on_output:
+            on_output(text)
+    kept.add(decoder.decode(b"", final=True))
+
+
+async def _wait(process: asyncio.subprocess.Process, reader: asyncio.Future[None], seconds: float) -> bool:
+    """Wait for the program; True if time ran out. A failing reader ends the wait, and its error is raised."""
+    waiter = asyncio.ensure_future(process.wait())
+    try:
+        async with asyncio.timeout(seconds):
+            await _any(waiter, reader)
+            if reader.done():
+                reader.result()
+            await waiter
+    except TimeoutError:
+        return True
+    finally:
+        waiter.cancel()
+    return False
+
+
+async def _any(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    await asyncio.wait([reader], timeout=_GRACE)
+    reader.cancel()
+    with suppress(asyncio.CancelledError):
+        await reader
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
+
+
+def _exit_code(process: asyncio.subprocess.Process) -> int:
+    code = process.returncode
+    assert code is not None
+    return code if code >= 0 else 128 - code

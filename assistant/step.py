@@ -1,0 +1,314 @@
+"""One step: decide the mode, ask the model, read its reply while it comes, run its calls, record it all.
+
+Plain async, no langgraph: `graph.py` only decides which of these comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeVar
+
+from assistant.context import Transcript
+from assistant.events import (
+    ApprovalGiven,
+    CallFinished,
+    CallOutcome,
+    CallStarted,
+    Decision,
+    Event,
+    ModeKnown,
+    Seconds,
+    SegmentText,
+    StepFinished,
+    StepRecord,
+    StepStarted,
+    Tokens,
+)
+from assistant.safety.permissions import Permissions, Verdict
+from assistant.sessions import Journal
+from assistant.think import Situation, ThinkDecision, decide
+from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolError, ToolResult
+from assistant.tools.registry import read_call
+from model.engine import Delta, Engine, EngineInfo, Finish, Sampling, Usage
+from model.format import ModeChosen, Reply, ReplyDelta, ReplyParser, Segment, TextDelta, ThinkRequest, ToolCall
+from model.prompt import Dialect, ToolSpec
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The user stopped the run."""
+
+
+@dataclass(slots=True)
+class PlannedCall:
+    """A call of the reply with what the gate said of it. `error` is set where it cannot be run at all."""
+
+    id: str
+    call: ToolCall
+    tool: Tool | None = None
+    permission: Permission | None = None
+    verdict: Verdict | None = None
+    error: str | None = None
+    decision: Decision | None = None
+    note: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody must still be asked."""
+        return self.verdict is not None and self.verdict.action == "ask" and self.decision is None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A step while it runs; it ends as a StepRecord."""
+
+    index: int
+    decision: ThinkDecision
+    reply: Reply = field(default_factory=Reply)
+    cut: str | None = None
+    usage: Usage | None = None
+    weights: Counter[Segment] = field(default_factory=Counter)
+    seconds: Seconds = field(default_factory=Seconds)
+    calls: list[PlannedCall] = field(default_factory=list)
+    outcomes: list[CallOutcome] = field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def forced(self) -> bool:
+        """Whether the mode was not the model's to choose."""
+        return self.decision.request is not ThinkRequest.AUTO
+
+    def record(self) -> StepRecord:
+        """The step as the journal keeps it."""
+        return StepRecord(
+            index=self.index,
+            request=self.decision.request,
+            rule=self.decision.rule,
+            judge=self.reply.judge,
+            mode=self.reply.mode,
+            forced=self.forced,
+            cut=self.cut,
+            tokens=_tokens(self.usage, self.weights),
+            seconds=self.seconds,
+            calls=tuple(self.outcomes),
+        )
+
+
+@dataclass(slots=True)
+class StepRunner:
+    """Runs the parts of a step for one session."""
+
+    engine: Engine
+    info: EngineInfo
+    dialect: Dialect
+    sampling: Sampling
+    specs: tuple[ToolSpec, ...]
+    tools: ToolContext
+    permissions: Permissions
+    journal: Journal
+    transcript: Transcript
+    emit: Callable[[Event], None]
+    stop: asyncio.Event
+    refused: list[str] = field(default_factory=list)
+    """The rules that would have allowed what this run was refused."""
+
+    def decide(self, index: int, words: str, pinned: ThinkRequest, step: int) -> Draft:
+        """Choose what to ask of the model for step `index` of the session, `step` of the run."""
+        decision = decide(Situation(words, pinned, step))
+        self.emit(StepStarted(index, decision.request, decision.rule, decision.why))
+        return Draft(index, decision)
+
+    async def reply(self, draft: Draft) -> None:
+        """Ask the model and read its reply; what came is kept even when it is cut short.
+
+        Raises:
+            EngineError: nothing came at all.
+        """
+        decision = draft.decision
+        prompt = self.dialect.render(self.transcript.messages, self.specs, decision.request, decision.why)
+        parser = self.dialect.parser()
+        self._say(draft, parser.feed(prompt.opening.text))
+        started, first = time.monotonic(), 0.0
+        async with aclosing(until_stopped(self.engine.stream(prompt, self.sampling), self.stop)) as stream:
+            async for delta in stream:
+                first = first or time.monotonic()
+                self._take(draft, parser, delta)
+        if self.stop.is_set():
+            draft.cut = "stopped"
+        self._say(draft, parser.close())
+        now = time.monotonic()
+        draft.seconds = Seconds(first_token=(first or now) - started, decode=now - (first or now))
+        draft.reply = parser.reply if draft.cut is None else _without_broken_calls(parser.reply)
+        self.journal.append("reply", step=draft.index, cut=draft.cut, **asdict(draft.reply))
+        self.transcript.reply(draft.reply)
+
+    def _take(self, draft: Draft, parser: ReplyParser, delta: Delta) -> None:
+        self._say(draft, parser.feed(delta.text))
+        if delta.text:
+            draft.weights[parser.segment] += delta.tokens or 1
+        draft.usage = delta.usage or draft.usage
+        match delta.finish:
+            case Finish.CUT:
+                draft.cut = delta.error or "the stream broke off"
+            case Finish.LENGTH:
+                draft.cut = f"the reply reached its limit of {self.sampling.max_tokens} tokens"
+            case _:
+                pass
+
+    def _say(self, draft: Draft, deltas: list[ReplyDelta]) -> None:
+        for delta in deltas:
+            match delta:
+                case TextDelta(segment, text):
+                    self.emit(SegmentText(draft.index, segment, text))
+                case ModeChosen(mode):
+                    self.emit(ModeKnown(draft.index, mode, draft.forced))
+                case _:
+                    pass
+
+    def plan(self, draft: Draft) -> None:
+        """Read the reply's calls and put each before the gate. Nothing is done yet."""
+        for number, call in enumerate(draft.reply.calls, 1):
+            planned = PlannedCall(f"{draft.index}.{number}", call)
+            draft.calls.append(planned)
+            try:
+                planned.tool = read_call(call)
+                title = planned.tool.title()
+                planned.permission = planned.tool.permission(self.tools)
+                planned.verdict = self.permissions.judge(planned.permission)
+            except ToolError as error:
+                planned.error = str(error)
+                title = planned.tool.title() if planned.tool else call.name or "a call that cannot be read"
+            self.emit(CallStarted(draft.index, planned.id, call.name, title, call.arguments))
+
+    def decided(self, planned: PlannedCall, decision: Decision, note: str, by: str) -> None:
+        """Somebody answered for a call."""
+        planned.decision, planned.note = decision, note
+        if decision is Decision.SESSION and planned.permission:
+            self.permissions.remember(planned.permission)
+        step = int(planned.id.split(".")[0])
+        self.journal.append("approval", sync=True, id=planned.id, decision=decision, by=by, note=note)
+        self.emit(ApprovalGiven(step, planned.id, decision, by))
+
+    async def act(self, draft: Draft) -> None:
+        """Run the calls in order, each with a record before and after."""
+        for planned in draft.calls:
+            await self._act_once(draft, planned)
+
+    async def _act_once(self, draft: Draft, planned: PlannedCall) -> None:
+        access = planned.permission.access if planned.permission else Access.NONE
+        durable = access in (Access.EDIT, Access.COMMAND)
+        call = planned.call
+        self.journal.append("intent", sync=durable, id=planned.id, tool=call.name, arguments=call.arguments)
+        started = time.monotonic()
+        outcome, result = await self._result(planned)
+        seconds = time.monotonic() - started
+        self.journal.append("result", sync=durable, id=planned.id, outcome=outcome, **asdict(result))
+        self.transcript.result(result.output)
+        draft.finished = draft.finished or result.finish
+        draft.seconds = replace(draft.seconds, tools=draft.seconds.tools + seconds)
+        draft.outcomes.append(
+            CallOutcome(planned.id, call.name, call.arguments, outcome, result.summary, round(seconds, 3))
+        )
+        self.emit(CallFinished(draft.index, planned.id, call.name, outcome, result.summary, result.output))
+
+    async def _result(self, planned: PlannedCall) -> tuple[str, ToolResult]:
+        if planned.error or planned.tool is None or planned.verdict is None:
+            return "invalid", _failure(planned.error or "the call cannot be read")
+        if planned.verdict.action == "deny":
+            self.refused.append(planned.verdict.rule)
+            return "denied", _failure(f"refused: it needs {planned.verdict.rule}")
+        if planned.verdict.action == "ask" and planned.decision in (None, Decision.NO):
+            return "denied", _failure("the user said no" + (f": {planned.note}" if planned.note else ""))
+        try:
+            return await self._run(planned.tool, planned.permission)
+        except ToolError as error:
+            return "failed", _failure(str(error))
+        except Stopped:
+            return "stopped", _failure("stopped by the user; what it did so far stands")
+
+    async def _run(self, tool: Tool, approved: Permission | None) -> tuple[str, ToolResult]:
+        if self.stop.is_set():
+            raise Stopped
+        if tool.permission(self.tools) != approved:
+            raise ToolError("what the call would do has changed since it was approved; look again and call anew")
+        result = await unless_stopped(tool.run(self.tools), self.stop)
+        return ("ok" if result.ok else "failed"), result
+
+    def finish(self, draft: Draft) -> StepRecord:
+        """Close the step: its record goes to the journal and to whoever watches."""
+        record = draft.record()
+        self.journal.step(record)
+        self.emit(StepFinished(record, _context_used(record.tokens, self.info.context)))
+        return record
+
+
+def _failure(text: str) -> ToolResult:
+    return ToolResult(ok=False, summary=text.partition("\n")[0][:200], output=f"Error: {text}")
+
+
+def _without_broken_calls(reply: Reply) -> Reply:
+    """A reply that was cut keeps its text; a call that was cut with it never ran and is not shown to the model."""
+    return replace(reply, calls=tuple(call for call in reply.calls if call.error is None))
+
+
+def _context_used(tokens: Tokens, context: int | None) -> float | None:
+    total = tokens.prompt + tokens.judge + tokens.think + tokens.answer
+    return min(1.0, total / context) if context and tokens.prompt else None
+
+
+def _tokens(usage: Usage | None, weights: Counter[Segment]) -> Tokens:
+    """Tokens by segment. The engine counts the whole reply; its share by segment follows the pieces that came."""
+    judge, think = weights[Segment.JUDGE] + weights[Segment.MODE], weights[Segment.THINK]
+    answer = weights[Segment.ANSWER] + weights[Segment.TOOL]
+    pieces = judge + think + answer
+    if usage is None or not usage.completion or not pieces:
+        prompt = Tokens(usage.prompt, usage.cached) if usage else Tokens()
+        return replace(prompt, judge=judge, think=think, answer=answer)
+    judge = round(usage.completion * judge / pieces)
+    think = min(round(usage.completion * think / pieces), usage.completion - judge)
+    return Tokens(usage.prompt, usage.cached, judge, think, usage.completion - judge - think)
+
+
+async def until_stopped(stream: AsyncGenerator[T, None], stop: asyncio.Event) -> AsyncGenerator[T, None]:
+    """The items of `stream` until it ends or `stop` is set; then `stream` is closed at once."""
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while not stop.is_set():
+            item = asyncio.ensure_future(anext(stream))
+            await asyncio.wait({item, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not item.done():
+                item.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await item
+                return
+            try:
+                yield item.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        stopping.cancel()
+        await stream.aclose()
+
+
+async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
+    """The result of `work`, or `Stopped` as soon as `stop` is set; `work` is cancelled then and has ended."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        raise Stopped
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()

@@ -1,0 +1,1 @@
+"""The tools: one class a tool, one registry."""

@@ -1,0 +1,108 @@
+"""What every tool is: its arguments, what it needs leave for, what it shows, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from assistant.errors import UserError
+from assistant.safety.process import HeadTail
+from assistant.safety.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from assistant.safety.sandbox import Sandbox
+    from assistant.workspace.files import Workspace
+
+
+class Access(StrEnum):
+    """What a call touches."""
+
+    NONE = "none"
+    READ = "read"
+    EDIT = "edit"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Leave that a call needs. `subject` is the path or the command line; an approval is for exactly this value.
+
+    `contained` says that whatever it runs happens in the sandbox and cannot change the repository.
+    """
+
+    access: Access
+    subject: str
+    preview: str = ""
+    preview_kind: Literal["diff", "command", "text"] = "text"
+    contained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave: one line for people, and what the model reads. `finish` ends the run."""
+
+    ok: bool
+    summary: str
+    output: str
+    finish: bool = False
+
+
+class ToolError(Exception):
+    """The call cannot be done as asked; the message goes to the model and says what to do instead."""
+
+
+@contextmanager
+def for_the_model() -> Iterator[None]:
+    """Turn what the workspace or the sandbox refuses into a `ToolError`, without terminal control in it."""
+    try:
+        yield
+    except UserError as error:
+        raise ToolError(sanitize(str(error))) from error
+
+
+def fitted(text: str, limit: int) -> str:
+    """`text` sanitised, and at most about `limit` characters of it: head, tail, and how much is missing between."""
+    kept = HeadTail(limit)
+    kept.add(sanitize(text))
+    return kept.text()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Where tools work. `output_limit` is in characters; longer output keeps its head and tail."""
+
+    workspace: Workspace
+    sandbox: Sandbox
+    test_command: str | None = None
+    command_timeout: float = 120.0
+    output_limit: int = 12_000
+
+
+class Tool(BaseModel):
+    """A call of a tool: the fields of a subclass are its arguments, each described for the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    brief: ClassVar[str]
+    """The description in the compact profile, where field descriptions are left out."""
+    full_only: ClassVar[frozenset[str]] = frozenset()
+    """Optional arguments that the compact profile does not mention; they are understood all the same."""
+
+    def title(self) -> str:
+        """One line for people: what this call does, and to what."""
+        raise NotImplementedError
+
+    def permission(self, context: ToolContext) -> Permission:
+        """What leave it needs. An edit plans itself here and shows its diff. Raises `ToolError`."""
+        raise NotImplementedError
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        """Do it. Raises `ToolError`; nothing is half-done then."""
+        raise NotImplementedError

@@ -1,0 +1,62 @@
+"""`run_tests`: the tests of the repository, in a view of it that is thrown away."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.workspace.tests import TestReport, run_tests, with_target
+
+_NAMED = 20
+
+
+class RunTests(Tool):
+    """Run the tests."""
+
+    name: ClassVar[str] = "run_tests"
+    description: ClassVar[str] = "Run the tests of the repository; files they write are thrown away."
+    brief: ClassVar[str] = "Test"
+    full_only: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    target: str = Field("", description="Test files or ids to run; leave out for all.")
+
+    def title(self) -> str:
+        """What is tested."""
+        return f"Run tests {self.target}".rstrip()
+
+    def permission(self, context: ToolContext) -> Permission:
+        """In a sandbox the repository cannot change, so that no leave is needed."""
+        command = self._command(context)
+        return Permission(Access.COMMAND, command, command, "command", contained=context.sandbox.contains)
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        """What passed, what failed, and the output."""
+        command = self._command(context)
+        with for_the_model():
+            report = await run_tests(
+                context.sandbox, context.workspace, command, timeout=context.command_timeout, throwaway=True
+            )
+        summary = _summary(report)
+        failed = [f"failed: {name}" for name in report.failed[:_NAMED]]
+        if len(report.failed) > _NAMED:
+            failed.append(f"… and {len(report.failed) - _NAMED} more")
+        output = fitted(report.output, context.output_limit).strip("\n")
+        return ToolResult(report.ok, summary, "\n".join([summary, *failed, output]))
+
+    def _command(self, context: ToolContext) -> str:
+        if context.test_command is None:
+            raise ToolError("No test command is known here; run the tests with run_command.")
+        with for_the_model():
+            try:
+                return with_target(context.test_command, self.target) if self.target.strip() else context.test_command
+            except ValueError as error:
+                raise ToolError(f"The target cannot be read ({error}); give paths or test ids.") from error
+
+
+def _summary(report: TestReport) -> str:
+    if report.problem:
+        return report.problem
+    counts = f"{len(report.passed)} passed, {len(report.failed)} failed, " if report.passed or report.failed else ""
+    return f"{counts}exit code {report.exit_code}, {report.seconds:.1f} s"

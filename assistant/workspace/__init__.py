@@ -1,0 +1,1 @@
+"""Where the agent works: files, edits, tests, git."""

@@ -1,0 +1,244 @@
+"""The files of one repository: safe paths, exact reading, atomic writing, listing and searching."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from assistant.workspace.errors import EditError, WorkspaceError
+from assistant.workspace.git import GitReader
+from assistant.workspace.paths import kind, names_git, opened_directory, read_regular, relative_parts
+from assistant.workspace.search import SearchResult, search_files
+from assistant.workspace.text import TextFile, decode, digest
+
+__all__ = ["EditError", "FileList", "TextFile", "Workspace", "WorkspaceError"]
+
+_SIZE_LIMIT = 2_000_000
+_SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".mypy_cache", ".pytest_cache"})
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """Paths relative to the repository, sorted; `left_out` counts those beyond the limit."""
+
+    paths: tuple[str, ...]
+    left_out: int = 0
+
+
+class Workspace:
+    """A repository's files. Paths are relative to its root; every method raises `WorkspaceError` with one sentence."""
+
+    def __init__(self, root: Path) -> None:
+        self._given = Path(os.path.abspath(root))  # noqa: PTH100 - links are kept: users may name files by this path
+        self.root = root.resolve()
+        self.git = GitReader(self.root)
+
+    def resolve(self, text: str | Path) -> Path:
+        """The absolute path, its links followed; one that leads out of the repository is refused."""
+        return self.root.joinpath(*self._parts(text))
+
+    def relative(self, text: str | Path) -> str:
+        """The path as git names it, relative to the root."""
+        return "/".join(self._parts(text))
+
+    def exists(self, text: str | Path) -> bool:
+        """Whether there is anything at the path."""
+        return os.path.lexists(self.resolve(text))
+
+    def read(self, path: str | Path) -> TextFile:
+        """A text file of at most 2 MB."""
+        parts = self._parts(path)
+        with _explained(path), opened_directory(self.root, parts[:-1]) as directory:
+            data, info = read_regular(_name(parts, path), directory, _SIZE_LIMIT)
+        if len(data) > _SIZE_LIMIT:
+            raise WorkspaceError(f"{path} is larger than 2 MB; search it, or read it with a command.")
+        return decode(data, info.st_mode & 0o7777, str(path))
+
+    def write(self, path: str | Path, text: str, expect: str | None) -> None:
+        """Replace the file whose digest is `expect`, or make a new one where it is None; all of it or nothing.
+
+        Encoding, byte order mark, line endings and mode stay. Refuses if the file is not what was expected.
+        """
+        parts = self._writable(path)
+        if expect is None:
+            TextFile("").encode(text)
+        with _explained(path), opened_directory(self.root, parts[:-1], create=expect is None) as directory:
+            form = self._expected(parts[-1], directory, expect, path)
+            _replace(parts[-1], directory, form.encode(text), form.mode, lambda: self._unchanged(parts, expect, path))
+
+    def check_writable(self, path: str | Path) -> None:
+        """Raise what `write` would raise for this path, before anything is written."""
+        parts = self._writable(path)
+        target = self.root.joinpath(*parts)
+        if os.path.lexists(target):
+            info = target.lstat()
+            _check_target(path, info)
+
+    def list(self, pattern: str | None = None, limit: int = 200) -> FileList:
+        """Files that .gitignore does not name, below a directory or matching a glob (``**`` spans directories)."""
+        wanted = glob_expression(pattern) if pattern else None
+        found = [path for path in self._all_files() if wanted is None or wanted.match(path)]
+        return FileList(tuple(found[:limit]), max(0, len(found) - limit))
+
+    def search(
+        self, pattern: str, glob: str | None = None, *, limit: int = 100, context: int = 0, seconds: float = 10.0
+    ) -> SearchResult:
+        """Lines that match a regular expression, or hold the text where it is not one, found within `seconds`."""
+        wanted = glob_expression(glob) if glob else None
+        paths = [path for path in self._all_files() if wanted is None or wanted.match(path)]
+        return search_files(self.root, paths, pattern, limit=limit, context=context, seconds=seconds)
+
+    def _parts(self, path: str | Path) -> tuple[str, ...]:
+        return relative_parts(self.root, str(path), given=self._given)
+
+    def _writable(self, path: str | Path) -> tuple[str, ...]:
+        parts = self._parts(path)
+        if names_git(parts) or names_git(Path(path).parts):
+            raise WorkspaceError(f"{path} belongs to git and is never written; change files of the work tree instead.")
+        _name(parts, path)
+        return parts
+
+    def _expected(self, name: str, directory: int, expect: str | None, path: str | Path) -> TextFile:
+        """The form of the file to replace, once it is what `expect` says."""
+        try:
+            info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            if expect is not None:
+                raise WorkspaceError(f"{path} is gone since it was read; list the files again.") from None
+            return TextFile("", mode=0o666 & ~_umask())
+        _check_target(path, info)
+        data, info = read_regular(name, directory, _SIZE_LIMIT)
+        if expect is None:
+            raise WorkspaceError(f"{path} exists already; read it first.")
+        if digest(data) != expect:
+            raise WorkspaceError(f"{path} changed since it was read; read it again.")
+        return decode(data, info.st_mode & 0o7777, str(path))
+
+    def _unchanged(self, parts: Sequence[str], expect: str | None, path: str | Path) -> None:
+        with opened_directory(self.root, parts[:-1]) as directory:
+            self._expected(parts[-1], directory, expect, path)
+
+    def _all_files(self) -> Sequence[str]:
+        try:
+            named = self.git.files()
+        except WorkspaceError:
+            return sorted(_walk(self.root))
+        return [path for path in named if (self.root / path).is_file()]
+
+
+def glob_expression(pattern: str) -> re.Pattern[str]:
+    """A glob, a file or a directory as an expression on relative paths; a bare ``*.py`` matches in every directory."""
+    text = pattern.strip().removeprefix("./").rstrip("/")
+    if text in ("", ".", "**"):
+        return re.compile("")
+    if not any(char in text for char in "*?["):
+        return re.compile(f"{re.escape(text)}(/|$)")
+    if "/" not in text:
+        text = f"**/{text}"
+    return re.compile("".join(map(_glob_piece, re.findall(r"\*\*/|\*\*|\[[^\]/]+\]|.", text))) + "$", re.DOTALL)
+
+
+def _glob_piece(piece: str) -> str:
+    match piece:
+        case "**/":
+            return "(?:.*/)?"
+        case "**":
+            return ".*"
+        case "*":
+            return "[^/]*"
+        case "?":
+            return "[^/]"
+    if len(piece) > 1:
+        inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+        return f"[^{inner[1:]}]" if inner.startswith("!") and inner[1:] else f"[{inner}]"
+    return re.escape(piece)
+
+
+def _name(parts: Sequence[str], path: str | Path) -> str:
+    if not parts:
+        raise WorkspaceError(f"{path} is the repository itself, not a file; name a file in it.")
+    return parts[-1]
+
+
+def _check_target(path: str | Path, info: os.stat_result) -> None:
+    if (info.st_mode & 0o170000) != 0o100000:
+        raise WorkspaceError(f"{path} is {kind(info.st_mode)}, not a file; name a regular file.")
+    if info.st_nlink > 1:
+        raise WorkspaceError(f"{path} has a second name (a hard link), perhaps outside; copy it over itself first.")
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for directory, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name not in _SKIPPED)
+        base = Path(directory).relative_to(root)
+        yield from ((base / name).as_posix() for name in files if (root / base / name).is_file())
+
+
+def _replace(name: str, directory: int, data: bytes, mode: int, check: Callable[[], None]) -> None:
+    temporary = f".{name[:100]}.{secrets.token_hex(4)}.kat"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:  # noqa: PTH123 - by descriptor
+            file.write(data)
+            file.flush()
+            _copy_owner(name, directory, file.fileno())
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        check()
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def _copy_owner(name: str, directory: int, descriptor: int) -> None:
+    """Give the new file to the owner of the old one, or of the directory, where we may."""
+    try:
+        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        info = os.fstat(directory)
+    with suppress(PermissionError):
+        os.fchown(descriptor, info.st_uid, info.st_gid)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    """Turn an OSError into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkspaceError(_sentence(path, error)) from error
+
+
+def _sentence(path: str | Path, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT:
+            return f"{path} does not exist; list the files to see what does."
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return f"{path} could not be written because the disk is full; it is as it was. Make room and try again."
+        case errno.ELOOP:
+            return f"{path} turned into a link while it was opened; name the file itself."
+        case errno.EISDIR:
+            return f"{path} is a directory; name a file in it."
+        case errno.ENOTDIR:
+            return f"{path} goes through something that is not a directory; list the files to see what is there."
+        case errno.EACCES | errno.EPERM:
+            return f"{path} cannot be opened: permission denied; check its mode and owner."
+        case errno.EROFS:
+            return f"{path} lies on a read-only file system; nothing was written."
+        case _:
+            return f"{path} cannot be used: {error.strerror}."

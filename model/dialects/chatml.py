@@ -1,0 +1,107 @@
+"""ChatML turns, which all our dialects share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from model.format import Reply, Segment, ThinkRequest, escape
+from model.prompt import CallWriter, Message, Opening, PieceList, Prompt, ToolSpec
+
+_HERMES_HEAD = (
+    "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_HERMES_TAIL = (
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments "
+    "within <tool_call></tool_call> XML tags:\n<tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+)
+
+
+def hermes_tools(out: PieceList, tools: Sequence[ToolSpec]) -> None:
+    """The tool preamble of Qwen2.5, which KAT-V1 and Qwen3 kept."""
+    out.markup(_HERMES_HEAD)
+    for tool in tools:
+        out.markup("\n")
+        out.text(json.dumps(tool.as_openai(), ensure_ascii=False))
+    out.markup(_HERMES_TAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where line breaks stand around calls and tool results; the chat templates differ in nothing else."""
+
+    before_call: str = "\n"
+    before_results: str = ""
+    before_result: str = "\n"
+    after_result: str = ""
+
+
+def turns(
+    out: PieceList,
+    messages: Sequence[Message],
+    write_call: CallWriter,
+    layout: Layout = Layout(),
+) -> None:
+    """Everything between the system turn and the generation prompt; tool results in a row share one user turn."""
+    for index, message in enumerate(messages):
+        match message.role:
+            case "tool":
+                first = index == 0 or messages[index - 1].role != "tool"
+                last = index + 1 == len(messages) or messages[index + 1].role != "tool"
+                out.markup(f"<|im_start|>user{layout.before_results}" if first else "")
+                out.markup(f"{layout.before_result}<tool_response>\n")
+                out.text(message.content)
+                out.markup(f"\n</tool_response>{layout.after_result}" + ("<|im_end|>\n" if last else ""))
+            case "assistant" if message.calls:
+                _assistant_with_calls(out, message, write_call, layout)
+            case _:
+                out.markup(f"<|im_start|>{message.role}\n")
+                out.text(message.content)
+                out.markup("<|im_end|>\n")
+
+
+def _assistant_with_calls(out: PieceList, message: Message, write_call: CallWriter, layout: Layout) -> None:
+    out.markup("<|im_start|>assistant")
+    if message.content:
+        out.markup("\n")
+        out.text(message.content)
+    for call in message.calls:
+        out.markup(f"{layout.before_call}<tool_call>\n")
+        out.text(write_call(call.name, call.arguments) if call.error is None else call.raw)
+        out.markup("\n</tool_call>")
+    out.markup("<|im_end|>\n")
+
+
+def written_calls(reply: Reply, write_call: CallWriter) -> list[str]:
+    """The reply's calls in their tags, as a model writes them."""
+    bodies = (call.raw or write_call(call.name, call.arguments) for call in reply.calls)
+    return [f"<tool_call>\n{escape(body)}\n</tool_call>" for body in bodies]
+
+
+class ChatMLDialect:
+    """What the dialects have in common: an opening is markup behind the generation prompt, and can be replaced."""
+
+    name: str
+
+    def reopen(self, prompt: Prompt, opening: Opening) -> Prompt:
+        """The same prompt with another opening."""
+        *head, last = prompt.pieces
+        kept = last._replace(text=last.text.removesuffix(prompt.opening.text) + opening.text)
+        return replace(prompt, opening=opening, pieces=(*head, kept))
+
+    def resume(self, written: str, segment: Segment) -> Opening:
+        """Go on inside `segment`, right behind `written`."""
+        return Opening(written, segment)
+
+    def _prompt(
+        self,
+        out: PieceList,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        think: ThinkRequest,
+        opening: Opening,
+    ) -> Prompt:
+        return Prompt(self.name, tuple(messages), tuple(tools), think, opening, out.pieces())

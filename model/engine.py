@@ -1,0 +1,92 @@
+"""The border between the agent and whatever runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from model.prompt import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens. The defaults are those of HiPO's model card."""
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_tokens: int = 4096
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them; `cached` is the part of `prompt` that was not computed again."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+
+class Finish(StrEnum):
+    """Why a stream ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a reply. The last one has `finish`; a cut stream says in `error` what happened."""
+
+    text: str = ""
+    tokens: int = 0
+    finish: Finish | None = None
+    usage: Usage | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What answers: `name` is what the user would type, `model` what it runs, `context` its limit in tokens or None."""
+
+    name: str
+    model: str
+    dialect: str
+    context: int | None = None
+    why: str = ""
+
+
+class EngineError(Exception):
+    """The engine cannot be used as asked; the message is one sentence for the user."""
+
+
+class EngineUnreachable(EngineError):
+    """Nothing (usable) answers."""
+
+
+class EngineRefused(EngineError):
+    """It answers, and says no: a key is missing, the prompt is too long, the request is not understood."""
+
+
+class Engine(Protocol):
+    """Anything that turns a prompt into a stream of text.
+
+    `stream` yields at least one delta, the last with `finish`. It raises `EngineError` only before the first delta;
+    a stream that breaks later ends with `Finish.CUT` and keeps what came. Closing the generator stops the engine.
+    """
+
+    async def info(self) -> EngineInfo:
+        """Reach the engine and ask what it is. Raises `EngineUnreachable` or `EngineRefused`."""
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """The reply, as text in the prompt's dialect, beginning right behind the opening."""
+
+    async def count(self, prompt: Prompt) -> int | None:
+        """Tokens of the prompt by the real tokenizer, or None where the engine cannot tell."""
+
+    async def aclose(self) -> None:
+        """Let go of connections, memory and ports."""

@@ -1,0 +1,1 @@
+"""The engines: `http`, `chat`, `embedded` and `scripted`."""

@@ -1,0 +1,262 @@
+"""The engine inside this process. It needs no server, no GPU and no account.
+
+A KAT reply is generated segment by segment, each under its own grammar, so that even a model that never saw KAT's
+format writes it: the judge has at most 40 tokens, and a segment that the model leaves open is closed for it. The
+prefix cache makes the seams cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.engine import Delta, EngineInfo, EngineRefused, Finish, Sampling, Usage
+from model.engines.llama import Chunk, Llama, LlamaOptions
+from model.engines.stops import StopWords
+from model.format import Segment
+from model.grammar import gbnf
+from model.prompt import Prompt, ToolSpec
+
+JUDGE_TOKENS = 40
+SEGMENT_TOKENS = {Segment.JUDGE: JUDGE_TOKENS, Segment.THINK: 240, Segment.ANSWER: 360}
+"""The most tokens a segment may have; our choice, so that a loop of a tiny model ends within seconds."""
+_REPEAT_PENALTY = {Segment.THINK: 1.1, Segment.ANSWER: 1.1}
+
+
+class EmbeddedEngine:
+    """llama.cpp in this process, one reply at a time; a second waits for the first.
+
+    `context` is in tokens; `lora` is an adapter in GGUF. Closing a stream returns at once, the model itself stops at
+    the end of the batch it is in.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        context: int = 8192,
+        threads: int | None = None,
+        lora: Path | None = None,
+        dialect: str = "kat",
+        model: str | None = None,
+        why: str = "",
+    ) -> None:
+        self._options = LlamaOptions(Path(model_path), context, threads, lora)
+        self._info = EngineInfo("embedded", model or Path(model_path).stem, dialect, context, why)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded")
+        self._loading: asyncio.Task[Llama] | None = None
+        self._cancelled: set[threading.Event] = set()
+
+    async def info(self) -> EngineInfo:
+        """Load the model, if it is not loaded. Raises `EngineUnreachable` or `EngineRefused`."""
+        await self._llama()
+        return self._info
+
+    async def count(self, prompt: Prompt) -> int | None:
+        """Tokens of the prompt by the model's own tokenizer."""
+        return len(await self._ids(prompt))
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+        """The reply. Raises `EngineRefused` if the prompt does not fit the context."""
+        llama = await self._llama()
+        ids = await self._ids(prompt)
+        if len(ids) >= self._options.context:
+            raise EngineRefused(
+                f"the prompt has {len(ids)} tokens and the embedded model takes {self._options.context}; "
+                "start a new session, or use a larger model with --engine"
+            )
+        turn = _Turn(prompt, sampling, ids)
+        async with aclosing(self._turn(llama, turn)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def aclose(self) -> None:
+        """Stop what runs and free the model."""
+        for event in self._cancelled:
+            event.set()
+        loading, self._loading = self._loading, None
+        if loading:
+            await asyncio.wait([loading])
+        del loading
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+    async def _llama(self) -> Llama:
+        if self._loading is None or (self._loading.done() and self._loading.exception()):
+            self._loading = asyncio.create_task(self._load())
+        return await asyncio.shield(self._loading)
+
+    async def _load(self) -> Llama:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, Llama, self._options)
+
+    async def _ids(self, prompt: Prompt) -> list[int]:
+        return await asyncio.to_thread(prompt.token_ids, await self._llama())
+
+    async def _turn(self, llama: Llama, turn: _Turn) -> AsyncGenerator[Delta, None]:
+        segment: Segment | None = turn.segment
+        while segment is not None:
+            part = turn.part(segment)
+            async with aclosing(self._generate(llama, turn.request(part))) as chunks:
+                async for chunk in chunks:
+                    delta = turn.take(part, chunk)
+                    if delta:
+                        yield delta
+                    if turn.over:
+                        break
+            if turn.over:
+                break
+            markup, segment = turn.follow(part)
+            if segment is not None:
+                turn.ids += await asyncio.to_thread(llama.encode, part.text + markup, specials=False)
+            if text := turn.stops.feed(markup):
+                yield Delta(text)
+        yield turn.last()
+
+    async def _generate(self, llama: Llama, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """The chunks of one completion; closing the generator cancels it without waiting."""
+        loop, queue, cancelled = asyncio.get_running_loop(), asyncio.Queue[Chunk | None](), threading.Event()
+
+        def take(chunk: Chunk) -> bool:
+            if not cancelled.is_set():
+                loop.call_soon_threadsafe(queue.put_nowait, chunk)
+            return cancelled.is_set()
+
+        def work() -> None:
+            if not cancelled.is_set():
+                llama.generate(request, take)
+
+        running = loop.run_in_executor(self._thread, work)
+        running.add_done_callback(lambda _: queue.put_nowait(None))
+        self._cancelled.add(cancelled)
+        try:
+            while (chunk := await queue.get()) is not None:
+                yield chunk
+            await running
+        finally:
+            cancelled.set()
+            self._cancelled.discard(cancelled)
+
+
+@dataclass(slots=True)
+class _Part:
+    """One segment as it is generated."""
+
+    segment: Segment
+    limit: int
+    text: str = ""
+    tokens: int = 0
+    finish: str | None = None
+
+
+class _Turn:
+    """A reply under way, across its segments."""
+
+    def __init__(self, prompt: Prompt, sampling: Sampling, ids: list[int]) -> None:
+        self.segment = prompt.opening.segment
+        self.ids = ids
+        self.stops = StopWords(sampling.stop)
+        self.over = False
+        self._held_to_kat = prompt.dialect == "kat"
+        self._tools: tuple[ToolSpec, ...] = prompt.tools
+        self._sampling = sampling
+        self._usage = Usage(prompt=len(ids))
+        self._first = True
+        self._finish = Finish.STOP
+        self._error: str | None = None
+
+    def part(self, segment: Segment) -> _Part:
+        """The next segment, with what is left of its tokens."""
+        left = self._sampling.max_tokens - self._usage.completion
+        most = SEGMENT_TOKENS.get(segment, left) if self._held_to_kat else left
+        return _Part(segment, min(left, most))
+
+    def request(self, part: _Part) -> dict[str, Any]:
+        """What llama.cpp is asked for a segment."""
+        sampling = self._sampling
+        request: dict[str, Any] = {
+            "prompt": self.ids,
+            "stream": True,
+            "return_progress": True,
+            "timings_per_token": True,
+            "max_tokens": part.limit,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+        if sampling.seed is not None:
+            request["seed"] = sampling.seed
+        if self._held_to_kat:
+            request["grammar"] = gbnf(part.segment, self._tools)
+            request["repeat_penalty"] = _REPEAT_PENALTY.get(part.segment, 1.0)
+        return request
+
+    def take(self, part: _Part, chunk: Chunk) -> Delta | None:
+        """Note what a chunk says; the delta that it makes, if any. Raises `EngineRefused` on the first one only."""
+        if "error" in chunk:
+            self._fail(str(chunk["error"].get("message", chunk["error"])))
+            return None
+        choice = chunk["choices"][0] if chunk.get("choices") else {}
+        part.finish = choice.get("finish_reason") or part.finish
+        tokens = self._count(part, chunk)
+        text = choice.get("text", "")
+        part.text += text
+        certain = self.stops.feed(text)
+        self.over = self.stops.hit
+        return Delta(certain, tokens) if certain else None
+
+    def follow(self, part: _Part) -> tuple[str, Segment | None]:
+        """The markup behind a finished segment, and the segment that comes next."""
+        if not self._held_to_kat or self._ran_out(part):
+            self._finish = Finish.LENGTH if part.finish == "length" else Finish.STOP
+            return "", None
+        match part.segment:
+            case Segment.JUDGE:
+                return _rest(part.text, "\n</judge>\n\n"), Segment.MODE
+            case Segment.MODE if part.text.startswith("<think_on>"):
+                return "\n<think>\n", Segment.THINK
+            case Segment.MODE:
+                return "\n<answer>\n", Segment.ANSWER
+            case Segment.THINK:
+                return _rest(part.text, "\n</think>\n\n<answer>\n"), Segment.ANSWER
+            case Segment.ANSWER:
+                return _rest(part.text, "\n</answer>"), Segment.TOOL if self._tools else None
+            case Segment.TOOL:
+                return "", None
+
+    def last(self) -> Delta:
+        """The delta that ends the stream."""
+        return Delta(self.stops.flush(), 0, self._finish, self._usage, self._error)
+
+    def _ran_out(self, part: _Part) -> bool:
+        """Whether the reply, and not only its segment, has no tokens left."""
+        short = part.tokens < part.limit or self._usage.completion >= self._sampling.max_tokens
+        return part.finish == "length" and short
+
+    def _count(self, part: _Part, chunk: Chunk) -> int:
+        """New tokens of the part; also keeps the usage of the whole reply."""
+        timings = chunk.get("timings") or {}
+        new = max(0, int(timings.get("predicted_n", part.tokens)) - part.tokens)
+        part.tokens += new
+        cached = self._usage.cached
+        if self._first and "cache_n" in timings:
+            self._first, cached = False, int(timings["cache_n"])
+        self._usage = replace(self._usage, cached=cached, completion=self._usage.completion + new)
+        return new
+
+    def _fail(self, message: str) -> None:
+        if self._usage.completion == 0:
+            raise EngineRefused(f"the embedded model cannot answer: {message}")
+        self.over, self._finish = True, Finish.CUT
+        self._error = f"the embedded model stopped: {message}; what came is kept"
+
+
+def _rest(text: str, markup: str) -> str:
+    """`markup` without the part of it that `text` already ends with."""
+    for size in range(min(len(markup), len(text)), 0, -1):
+        if text.endswith(markup[:size]):
+            return markup[size:]
+    return markup

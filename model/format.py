@@ -1,0 +1,401 @@
+"""The KAT reply grammar, read while it streams and written back.
+
+A reply of KAT-V1 has up to five parts::
+
+    <judge>\\n{why}\\n</judge>\\n\\n<think_on>\\n<think>\\n{chain}\\n</think>\\n\\n<answer>\\n{final}\\n</answer>
+    <judge>\\n{why}\\n</judge>\\n\\n<think_off>\\n<answer>\\n{final}\\n</answer>
+
+The first ``<judge>`` belongs to the prompt, so a completion starts inside the judge. The report on KAT-V1
+(arXiv 2507.08297) does not say where a tool call stands; this project puts it behind the answer, as
+``<tool_call>\\n{json}\\n</tool_call>``.
+
+Text that merely looks like a tag travels with a WORD JOINER after the ``<`` (see `escape`); the parser takes it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+
+class Mode(StrEnum):
+    """What a reply did."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class ThinkRequest(StrEnum):
+    """What was asked of a reply."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Segment(StrEnum):
+    """A part of a reply. `MODE` is the gap between the judge and its mark; it holds no text."""
+
+    JUDGE = "judge"
+    MODE = "mode"
+    THINK = "think"
+    ANSWER = "answer"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call as the model wrote it. `error` says why it cannot be run, or is None."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    raw: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply. `mode` is None when the model stopped before it chose; `closed` says it ended properly."""
+
+    judge: str = ""
+    mode: Mode | None = None
+    think: str = ""
+    answer: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    closed: bool = False
+
+
+class TextDelta(NamedTuple):
+    """Text that a segment grew by."""
+
+    segment: Segment
+    text: str
+
+
+class ModeChosen(NamedTuple):
+    """The mode became known."""
+
+    mode: Mode
+
+
+class CallReady(NamedTuple):
+    """A tool call is whole."""
+
+    call: ToolCall
+
+
+ReplyDelta: TypeAlias = TextDelta | ModeChosen | CallReady
+
+
+class CallReader(Protocol):
+    """How a dialect writes the body of a tool call."""
+
+    def feed(self, chunk: str) -> None:
+        """Take the next piece of the body."""
+
+    def inside_value(self) -> bool:
+        """Whether the body stands inside a value, where ``</tool_call>`` is text."""
+
+    def finish(self) -> ToolCall:
+        """The call, whole or broken; afterwards the reader is empty again."""
+
+
+JOINER = "\u2060"
+_SEGMENT_TAGS = ("judge", "think", "answer", "tool_call")
+_MARKS = ("think_on", "think_off")
+_END_TAGS = frozenset({"<|im_end|>", "<|endoftext|>"})
+_TAGS = frozenset({f"<{s}{t}>" for t in _SEGMENT_TAGS for s in ("", "/")} | {f"<{m}>" for m in _MARKS}) | _END_TAGS
+
+_GRAMMAR_WORDS = (
+    r"/?(?:judge|think_on|think_off|think|answer|tool_call|tool_response|tools)>|/?(?:function|parameter)[=>]"
+)
+_SPECIAL_WORDS = r"\|[^|<>\s]{1,64}\|>"
+_ESCAPABLE = re.compile(f"<(?={JOINER}|{_GRAMMAR_WORDS}|{_SPECIAL_WORDS})")
+_ESCAPABLE_GRAMMAR = re.compile(f"<(?={JOINER}|{_GRAMMAR_WORDS})")
+
+
+def escape(text: str, *, specials: bool = True) -> str:
+    """Make every control token in `text` inert by a WORD JOINER behind its ``<``; `unescape` undoes it exactly.
+
+    With `specials` false, tokens of the form ``<|name|>`` stay: right where a tokenizer keeps them as plain text.
+    """
+    return (_ESCAPABLE if specials else _ESCAPABLE_GRAMMAR).sub(f"<{JOINER}", text)
+
+
+def unescape(text: str) -> str:
+    """Undo `escape`."""
+    return text.replace(f"<{JOINER}", "<")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyGrammar:
+    """Where a completion starts, which tags mean something, and how calls are written."""
+
+    start: Segment
+    tags: frozenset[str]
+    call_reader: Callable[[], CallReader]
+
+
+class ReplyParser:
+    """Reads a reply in pieces of any size. `feed` and `close` return what is new; `reply` is what is known so far.
+
+    Tolerant by intent: tags and newlines may be missing, a call may stand in the answer, nothing need be closed.
+    Feeding is linear in the length of the text.
+    """
+
+    def __init__(self, grammar: ReplyGrammar | None = None) -> None:
+        grammar = grammar or kat_grammar()
+        self._tags = grammar.tags
+        self._prefixes = {t[:n] for t in grammar.tags for n in range(1, len(t))}
+        self._reader = grammar.call_reader()
+        self.segment = grammar.start
+        self._held = ""
+        self._space = ""
+        self._last = "\n"
+        self._parts: dict[Segment, list[str]] = {s: [] for s in Segment}
+        self._mode: Mode | None = None
+        self._calls: list[ToolCall] = []
+        self._after = False
+        self._ended = False
+        self._closed = False
+        self._out: list[ReplyDelta] = []
+
+    @property
+    def reply(self) -> Reply:
+        """The reply so far."""
+        text = {s: "".join(self._parts[s]) for s in (Segment.JUDGE, Segment.THINK, Segment.ANSWER)}
+        return Reply(
+            judge=text[Segment.JUDGE],
+            mode=self._mode,
+            think=text[Segment.THINK],
+            answer=text[Segment.ANSWER],
+            calls=tuple(self._calls),
+            closed=self._closed,
+        )
+
+    def feed(self, text: str) -> list[ReplyDelta]:
+        """Take the next piece of the reply; return what became known by it."""
+        self._scan(self._held + text if self._held else text)
+        return self._drain()
+
+    def close(self) -> list[ReplyDelta]:
+        """The reply is over, whether or not it says so."""
+        held, self._held = self._held, ""
+        if held:
+            self._text(held)
+        if self.segment is Segment.TOOL:
+            self._finish_call()
+        elif self.segment is Segment.THINK and self._mode is None:
+            self._settle(Mode.OFF)
+        return self._drain()
+
+    def _drain(self) -> list[ReplyDelta]:
+        out, self._out = self._out, []
+        return out
+
+    def _scan(self, buffer: str) -> None:
+        self._held = ""
+        start = position = 0
+        while (position := buffer.find("<", position)) >= 0:
+            end = _tag_end(buffer, position, self._tags, self._prefixes)
+            if end is None:
+                self._held = buffer[position:]
+                buffer = buffer[:position]
+                break
+            if end > position:
+                if start < position:
+                    self._text(buffer[start:position])
+                self._tag_or_text(buffer[position:end])
+                start = end
+            position = max(end, position + 1)
+        if start < len(buffer):
+            self._text(buffer[start:])
+
+    def _tag_or_text(self, found: str) -> None:
+        if found[1] == JOINER:
+            self._text("<")
+        elif not self._ended and not self._tag(found):
+            self._text(found)
+
+    def _text(self, text: str) -> None:
+        if self._ended:
+            return
+        segment = self.segment
+        if segment is Segment.TOOL:
+            self._reader.feed(text)
+        elif self._after or segment is Segment.MODE:
+            text = text.lstrip()
+            if not text:
+                return
+            self._reopen()
+            segment = self.segment
+        self._emit(segment, text)
+
+    def _emit(self, segment: Segment, text: str) -> None:
+        self._last = text[-1]
+        body = text.rstrip()
+        if not body:
+            self._space += text
+            return
+        parts = self._parts[segment]
+        if parts:
+            whole = self._space + body
+        else:
+            whole = (self._space + body).lstrip()
+            self._first_text(segment)
+        self._space = text[len(body) :]
+        parts.append(whole)
+        self._out.append(TextDelta(segment, whole))
+
+    def _first_text(self, segment: Segment) -> None:
+        if segment is Segment.THINK and self._mode is not Mode.ON:
+            self._settle(Mode.ON)
+        elif segment is Segment.ANSWER and self._mode is None:
+            self._settle(Mode.OFF)
+
+    def _reopen(self) -> None:
+        """Text where only a mark or a call was due: it is (more of) the answer."""
+        self._enter(Segment.ANSWER)
+        self._after = False
+        if self._parts[Segment.ANSWER]:
+            self._space = "\n\n"
+
+    def _enter(self, segment: Segment) -> None:
+        self.segment = segment
+        self._space = ""
+        self._last = "\n"
+
+    def _settle(self, mode: Mode) -> None:
+        if self._mode is not mode:
+            self._mode = mode
+            self._out.append(ModeChosen(mode))
+
+    def _tag(self, tag: str) -> bool:
+        """Act on a tag; False if it is plain text where it stands."""
+        if tag in _END_TAGS:
+            return self._end()
+        if self._after:
+            return self._tag_after(tag)
+        match self.segment:
+            case Segment.JUDGE | Segment.MODE:
+                return self._tag_in_judge(tag)
+            case Segment.THINK:
+                return self._tag_in_think(tag)
+            case Segment.ANSWER:
+                return self._tag_in_answer(tag)
+            case Segment.TOOL:
+                return self._tag_in_call(tag)
+
+    def _tag_after(self, tag: str) -> bool:
+        if tag == "<tool_call>":
+            self._open_call()
+            return True
+        return tag in ("</answer>", "</tool_call>", "</think>")
+
+    def _tag_in_judge(self, tag: str) -> bool:
+        match tag:
+            case "<judge>":
+                return not self._parts[Segment.JUDGE]
+            case "</judge>":
+                self._enter(Segment.MODE)
+            case "<think_on>" | "<think>":
+                self._settle(Mode.ON)
+                self._enter(Segment.THINK)
+            case "<think_off>" | "<answer>":
+                self._settle(Mode.OFF)
+                self._enter(Segment.ANSWER)
+            case "<tool_call>":
+                self._settle(Mode.OFF)
+                self._open_call()
+            case _:
+                return False
+        return True
+
+    def _tag_in_think(self, tag: str) -> bool:
+        match tag:
+            case "<think>":
+                return not self._parts[Segment.THINK]
+            case "</think>":
+                if self._mode is None:
+                    self._settle(Mode.OFF)
+                self._enter(Segment.ANSWER)
+            case "<answer>" if self._last == "\n":
+                self._enter(Segment.ANSWER)
+            case "<tool_call>" if self._last == "\n":
+                self._open_call()
+            case _:
+                return False
+        return True
+
+    def _tag_in_answer(self, tag: str) -> bool:
+        empty = not self._parts[Segment.ANSWER]
+        quoted = self._last == "`"
+        match tag:
+            case "<answer>" | "<think_off>" | "</think>" if empty:
+                return True
+            case "<think_on>" | "<think>" if empty:
+                self._enter(Segment.THINK)
+            case "</answer>" if not quoted:
+                self._enter(Segment.ANSWER)
+                self._after = self._closed = True
+            case "<tool_call>" if not quoted:
+                self._open_call()
+            case _:
+                return False
+        return True
+
+    def _tag_in_call(self, tag: str) -> bool:
+        if tag != "</tool_call>" or self._reader.inside_value():
+            return False
+        self._finish_call()
+        self._closed = True
+        return True
+
+    def _open_call(self) -> None:
+        self._enter(Segment.TOOL)
+        self._parts[Segment.TOOL] = []
+        self._after = False
+
+    def _finish_call(self) -> None:
+        if self._mode is None:
+            self._settle(Mode.OFF)
+        call = self._reader.finish()
+        self._calls.append(call)
+        self._out.append(CallReady(call))
+        self._enter(Segment.ANSWER)
+        self._after = True
+
+    def _end(self) -> bool:
+        if self.segment is Segment.TOOL:
+            self._finish_call()
+        self._ended = self._closed = True
+        return True
+
+
+_LONGEST_TAG = max(map(len, _TAGS))
+
+
+def _tag_end(buffer: str, start: int, tags: frozenset[str], prefixes: set[str]) -> int | None:
+    """End of the tag or escape that starts at `start`; `start` itself if none does; None if more text must decide."""
+    if buffer.startswith(JOINER, start + 1):
+        return start + 2
+    close = buffer.find(">", start, start + _LONGEST_TAG) + 1
+    if close:
+        return close if buffer[start:close] in tags else start
+    return None if buffer[start:] in prefixes else start
+
+
+def kat_grammar() -> ReplyGrammar:
+    """The grammar of KAT-V1."""
+    from model.calls import JsonCallReader
+
+    return ReplyGrammar(start=Segment.JUDGE, tags=_TAGS, call_reader=JsonCallReader)
+
+
+def think_tag_grammar(call_reader: Callable[[], CallReader]) -> ReplyGrammar:
+    """The grammar of models that know only ``<think>``."""
+    tags = frozenset({"<think>", "</think>", "<tool_call>", "</tool_call>"}) | _END_TAGS
+    return ReplyGrammar(start=Segment.ANSWER, tags=tags, call_reader=call_reader)

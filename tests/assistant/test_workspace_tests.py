@@ -1,0 +1,192 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assistant.safety.sandbox import Sandbox, detect
+from assistant.workspace.errors import WorkspaceError
+from assistant.workspace.files import Workspace
+from assistant.workspace.tests import find_test_command, is_test_file, read_outcomes, run_tests, with_target
+
+PYTEST = f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest"
+
+SUITE = """
+import pytest, unittest
+
+class T(unittest.TestCase):
+    def test_good(self):
+        print("PASSED fake::id")
+    def test_bad(self):
+        "With words."
+        self.fail("no - really")
+
+@pytest.mark.parametrize("x", ["a - b", "c]d"])
+def test_param(x):
+    assert x == "c]d", "FAILED x - y"
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "repo"
+    path.mkdir()
+    subprocess.run(["git", "init", "-q", path], check=True)
+    return path
+
+
+@pytest.fixture
+def sandbox(root: Path) -> Sandbox:
+    return detect(root)
+
+
+async def test_pytest_by_id(root: Path, sandbox: Sandbox) -> None:
+    (root / "test_it.py").write_text(SUITE)
+    report = await run_tests(sandbox, Workspace(root), f"{PYTEST} -q")
+    assert set(report.passed) == {"test_it.py::T::test_good", "test_it.py::test_param[c]d]"}
+    assert set(report.failed) == {"test_it.py::T::test_bad", "test_it.py::test_param[a - b]"}
+    assert (report.exit_code, report.ran, report.ok, report.problem) == (1, True, False, "")
+    assert names(root) == [".git", "test_it.py"]
+
+
+async def test_unittest_by_id(root: Path, sandbox: Sandbox) -> None:
+    (root / "test_it.py").write_text(SUITE.split("@pytest")[0].replace("pytest, ", ""))
+    report = await run_tests(sandbox, Workspace(root), "python3 -m unittest -v")
+    assert (report.passed, report.failed) == (("test_it.T.test_good",), ("test_it.T.test_bad",))
+    quiet = await run_tests(sandbox, Workspace(root), "python3 -m unittest")
+    assert (quiet.passed, quiet.failed) == ((), ("test_it.T.test_bad",))
+
+
+async def test_an_error_in_collection_is_a_failure(root: Path, sandbox: Sandbox) -> None:
+    (root / "test_it.py").write_text("import nothing_like_this\n")
+    report = await run_tests(sandbox, Workspace(root), f"{PYTEST} -q")
+    assert (report.failed, report.ran) == (("test_it.py",), True)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-runner", "not found"),
+        ("./test_it.py", "cannot be run"),
+        (f"{PYTEST} -q", "No tests were found"),
+        (f"{PYTEST} --no-such-option", "did not understand"),
+        ("python3 -S -m pytest", "not installed"),
+        ("python3 -m unittest discover", "No tests were found"),
+    ],
+)
+async def test_what_ran_no_test_says_why(root: Path, sandbox: Sandbox, command: str, said: str) -> None:
+    (root / "test_it.py").write_text("")
+    report = await run_tests(sandbox, Workspace(root), command)
+    assert (report.ran, report.ok) == (False, False)
+    assert said in report.problem
+
+
+async def test_a_runner_that_prints_no_ids_counts_by_its_exit_code(root: Path, sandbox: Sandbox) -> None:
+    good = await run_tests(sandbox, Workspace(root), "echo fine")
+    bad = await run_tests(sandbox, Workspace(root), "printf '\\033[31mbroken\\033[0m'; exit 2")
+    assert (good.ok, bad.ok, good.ran, bad.ran) == (True, False, True, True)
+    assert bad.output == "broken"
+
+
+async def test_tests_that_hang(root: Path, sandbox: Sandbox) -> None:
+    report = await run_tests(sandbox, Workspace(root), "echo begun; sleep 30", timeout=0.5)
+    assert (report.timed_out, report.ran, report.output) == (True, False, "begun\n")
+    assert "0.5 seconds" in report.problem
+
+
+async def test_what_tests_write_is_thrown_away_unless_asked_for(root: Path, sandbox: Sandbox) -> None:
+    await run_tests(sandbox, Workspace(root), "touch made")
+    assert not (root / "made").exists()
+    await run_tests(sandbox, Workspace(root), "touch made", throwaway=False)
+    assert (root / "made").exists()
+
+
+def test_other_runners() -> None:
+    go = "=== RUN TestA\n--- PASS: TestA (0.00s)\n    --- FAIL: TestB/x (0.00s)\n"
+    assert read_outcomes(go) == (("TestA",), ("TestB/x",))
+    cargo = "test tests::a ... ok\ntest tests::b ... FAILED\ntest src/lib.rs - f (line 3) ... ok\n"
+    assert read_outcomes(cargo) == (("tests::a", "src/lib.rs"), ("tests::b",))
+
+
+def test_a_printed_line_is_no_outcome() -> None:
+    output = "PASSED forged::id\n=== short test summary info ===\nFAILED a.py::t - PASSED b.py::u\nERROR b.py\n"
+    assert read_outcomes(output) == ((), ("a.py::t", "b.py"))
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"package.json": '{"scripts": {"test": "jest"}}'}, "npm test"),
+        ({"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'}, None),
+        ({"package.json": "not json"}, None),
+        ({"go.mod": "module x"}, "go test ./..."),
+        ({"Cargo.toml": ""}, "cargo test"),
+        ({"Makefile": "all:\n\ttrue\ntest: all\n\ttrue\n"}, "make test"),
+        ({"Makefile": "test := 1\n"}, None),
+        ({"a.txt": ""}, None),
+    ],
+)
+def test_the_command_is_found(root: Path, files: dict[str, str], command: str | None) -> None:
+    for name, text in files.items():
+        (root / name).write_text(text)
+    assert find_test_command(Workspace(root)) == command
+
+
+def fake_python(folder: Path, *, has_pytest: bool) -> str:
+    folder.mkdir()
+    for name in ("python", "python3"):
+        (folder / name).write_text(f"#!/bin/sh\nexit {int(not has_pytest)}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "tests/test_a.py", "src/a_test.py"])
+def test_pytest_if_the_python_on_the_path_has_it(root: Path, tmp_path: Path, file: str) -> None:
+    (root / file).parent.mkdir(exist_ok=True)
+    (root / file).write_text("")
+    path = fake_python(tmp_path / "bin", has_pytest=True)
+    assert find_test_command(Workspace(root), {"PATH": path}) == "python -m pytest -q"
+
+
+def test_our_own_pytest_if_the_path_has_none(root: Path, tmp_path: Path) -> None:
+    (root / "setup.py").write_text("")
+    path = fake_python(tmp_path / "bin", has_pytest=False)
+    assert find_test_command(Workspace(root), {"PATH": path}) == f"{sys.executable} -m pytest -q"
+
+
+def test_a_python_inside_the_repository_is_not_run_to_find_out(root: Path, tmp_path: Path) -> None:
+    (root / "setup.py").write_text("")
+    folder = root / "bin"
+    folder.mkdir()
+    (folder / "python").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (folder / "python").chmod(0o755)
+    find_test_command(Workspace(root), {"PATH": f"{folder}:/usr/bin:/bin"})
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "is_test"),
+    [
+        ("tests/helpers.py", True),
+        ("src/test_a.py", True),
+        ("a_test.go", True),
+        ("web/a.spec.tsx", True),
+        ("conftest.py", True),
+        ("src/contest.py", False),
+        ("src/latest.py", False),
+        ("testing.md", False),
+    ],
+)
+def test_test_files(path: str, is_test: bool) -> None:
+    assert is_test_file(path) is is_test
+
+
+def test_targets_are_words_and_never_options() -> None:
+    assert with_target("pytest -q", "a.py::t b.py") == "pytest -q a.py::t b.py"
+    assert with_target("pytest", "'a; rm -r .'") == "pytest 'a; rm -r .'"
+    with pytest.raises(WorkspaceError, match="not an option"):
+        with_target("pytest", "--pdb")

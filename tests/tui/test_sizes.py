@@ -1,0 +1,64 @@
+"""Terminals that are very small, and text that means harm."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.events import CallFinished, CallStarted, Notice
+from model.format import Mode
+from tests.tui.conftest import Start
+from tests.tui.fake import demo, step
+from tui.widgets.approval import QUIET_SECONDS
+from tui.widgets.calls import CallView
+
+HOSTILE = "[bold]b[/bold] [/] \x1b[31mred\x1b]0;title\x07 \u202eesrever\u200b \x9b2J `[@click=app.quit]x[/]`"
+
+
+@pytest.mark.parametrize("size", [(20, 6), (20, 24), (8, 3), (1, 1), (200, 60)])
+async def test_every_size_is_usable(start: Start, size: tuple[int, int]) -> None:
+    async with start(demo(0), size=size) as kat:
+        await kat.send("fix it")
+        await kat.until(lambda: kat.app.approval.asked)
+        await kat.pilot.pause()
+        if size >= (20, 6):
+            assert " y " in kat.screen()
+            assert " n " in kat.screen()
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press("y")
+        await kat.idle()
+        await kat.pilot.press(*"hi")
+        await kat.pilot.pause()
+        if size >= (20, 6):
+            assert "hi" in kat.screen()
+            assert "auto" in kat.screen()
+
+
+async def test_a_terminal_may_change_its_size(start: Start) -> None:
+    async with start(demo(0)) as kat:
+        await kat.send("fix it")
+        await kat.until(lambda: kat.app.approval.asked)
+        for size in ((20, 6), (140, 50), (3, 2), (40, 12)):
+            await kat.pilot.resize_terminal(*size)
+            await kat.pilot.pause()
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press("y")
+        await kat.idle()
+        assert "42 passed" in kat.screen()
+
+
+async def test_hostile_text_is_inert(start: Start) -> None:
+    calls = [
+        CallStarted(1, "c", HOSTILE, HOSTILE, {HOSTILE: HOSTILE}),
+        CallFinished(1, "c", HOSTILE, "ok", HOSTILE, HOSTILE),
+    ]
+    script = [*step(1, Mode.ON, HOSTILE, HOSTILE, HOSTILE, calls), Notice("warning", HOSTILE)]
+    async with start(script, size=(120, 60)) as kat:
+        await kat.send(HOSTILE)
+        await kat.idle()
+        kat.app.query_one(CallView).fold(True)
+        await kat.pilot.press("ctrl+o")
+        await kat.pilot.pause()
+        screen = kat.screen()
+        assert screen.count("[bold]b[/bold] [/] red") >= 8
+        assert "[@click=app.quit]x[/]" in screen
+        assert not set(screen) & set("\x1b\x07\x9b\u202e\u200b")

@@ -1,0 +1,1 @@
+"""Training: dual-regime data, distillation, cold start and Step-SRPO."""

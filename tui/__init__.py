@@ -1,0 +1,1 @@
+"""The terminal interface: it shows events and sends intents."""

@@ -1,0 +1,218 @@
+"""The terminal program: it shows what an agent says and passes on what the user wants. It never calls a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.timer import Timer
+
+from assistant.agent import AgentFactory
+from model.format import ThinkRequest
+from tui.commands import NAMES, run_command
+from tui.conversation import Conversation
+from tui.presenter import Presenter
+from tui.screens.help import HelpScreen, Section
+from tui.theme import DARK, LIGHT, VARIABLES
+from tui.widgets.approval import ApprovalPanel
+from tui.widgets.fold import Fold
+from tui.widgets.messages import Greeting
+from tui.widgets.prompt import Prompt
+from tui.widgets.queue import QueueView
+from tui.widgets.status import Activity, StatusBar
+from tui.widgets.transcript import Transcript
+
+FLUSH_SECONDS = 0.05
+"""Time between two renderings of streamed text."""
+
+QUIT_SECONDS = 2.0
+"""How soon a second Ctrl+C must follow the first."""
+
+_CYCLE = (ThinkRequest.AUTO, ThinkRequest.ON, ThinkRequest.OFF)
+
+
+class KatApp(App[int]):
+    """A conversation in a repository. The agent is opened after the first paint."""
+
+    CSS_PATH = Path(__file__).parent / "styles" / "kat.tcss"
+    TITLE = "KAT Pilot"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - declared so by Textual
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012 - declared so by Textual
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop and keep what came; else empty the prompt"),
+        Binding("ctrl+t", "cycle_think", "Think auto, on, off"),
+        Binding("ctrl+o", "toggle_thinking", "Open or close all thinking"),
+        Binding("pageup", "scroll_transcript(-1)", "Scroll the conversation", priority=True),
+        Binding("pagedown", "scroll_transcript(1)", "Scroll the conversation", priority=True),
+        Binding("f1", "show_help", "Keys and commands"),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+c", "help_quit", "Copy the selection; twice quits", system=True),
+    ]
+
+    def __init__(
+        self,
+        open_agent: AgentFactory,
+        repository: Path,
+        *,
+        think: ThinkRequest = ThinkRequest.AUTO,
+        first_prompt: str | None = None,
+        greeting: str = "",
+        version: str,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._last_interrupt = float("-inf")
+        self._first_prompt = first_prompt
+        self._greeting = Greeting(version, _short_path(repository), greeting)
+        self.transcript = Transcript()
+        self.approval = ApprovalPanel(clock)
+        self.waiting = QueueView()
+        self.prompt = Prompt(NAMES)
+        self.status = StatusBar(clock)
+        self.status.set_reactive(StatusBar.think, think)
+        self.presenter = Presenter(self.transcript, self.status, self.approval, self.waiting, self.prompt)
+        self.conversation = Conversation(open_agent, self.presenter)
+        self._flusher: Timer | None = None
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our colours for themes that do not bring them."""
+        return VARIABLES
+
+    def compose(self) -> ComposeResult:
+        """Transcript, question, queue, prompt, status."""
+        with self.transcript:
+            yield self._greeting
+        yield self.approval
+        yield self.waiting
+        yield self.prompt
+        yield self.status
+
+    def on_mount(self) -> None:
+        """Paint first, open the agent then."""
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        self.prompt.focus()
+        self._flusher = self.set_interval(FLUSH_SECONDS, self.presenter.flush)
+        self._show_think(self.status.think)
+        if self._first_prompt:
+            self.conversation.send(self._first_prompt, self.status.think)
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        self.run_worker(self.conversation.serve(), name="conversation", exclusive=True)
+
+    async def on_unmount(self) -> None:
+        """Close the agent, however the program ends."""
+        await self.conversation.aclose()
+
+    @on(Prompt.Sent)
+    async def _sent(self, message: Prompt.Sent) -> None:
+        if not await run_command(self, message.text):
+            self.conversation.send(message.text, self.status.think)
+
+    @on(ApprovalPanel.Decided)
+    def _decided(self, message: ApprovalPanel.Decided) -> None:
+        self.conversation.decide(message.asked.id, message.decision, message.note)
+        if self.approval.asked is None:
+            self.prompt.focus()
+
+    @on(ApprovalPanel.Typed)
+    def _typed(self, message: ApprovalPanel.Typed) -> None:
+        self.prompt.focus()
+        self.prompt.insert(message.text)
+
+    def set_think(self, think: ThinkRequest) -> None:
+        """Ask for `think` from the next message on."""
+        self.status.think = think
+        self._show_think(think)
+
+    async def clear_transcript(self) -> None:
+        """Empty the screen; a step that runs is shown again with its next."""
+        await self.transcript.clear()
+
+    async def retry(self) -> None:
+        """Open the agent again, where there is none."""
+        if self.conversation.online or self.status.activity is Activity.LOADING:
+            await self.tell("The engine is open; send your message again.")
+            return
+        self._open()
+
+    async def tell(self, text: str) -> None:
+        """Say a sentence in the transcript."""
+        await self.presenter.say("info", text)
+
+    def action_stop(self) -> None:
+        """Leave a note, else stop what runs, else empty the prompt."""
+        if self.approval.leave_note():
+            return
+        if not self.conversation.running:
+            self.prompt.clear()
+            return
+        self.status.activity = Activity.STOPPING
+        if back := self.conversation.stop():
+            self.prompt.take_back(back)
+
+    def action_cycle_think(self) -> None:
+        """Ask for the next think mode."""
+        self.set_think(_CYCLE[(_CYCLE.index(self.status.think) + 1) % len(_CYCLE)])
+
+    def action_toggle_thinking(self) -> None:
+        """Open or close all thinking."""
+        self.transcript.toggle_thinking()
+
+    def action_scroll_transcript(self, pages: int) -> None:
+        """Scroll by pages."""
+        self.transcript.scroll_relative(y=pages * max(1, self.transcript.size.height - 2), animate=False)
+
+    async def action_show_help(self) -> None:
+        """Show keys and commands."""
+        await self.push_screen(HelpScreen(self._help_sections()))
+
+    async def action_quit(self) -> None:
+        """Leave with exit status 0."""
+        self.exit(0)
+
+    def action_help_quit(self) -> None:
+        """Quit at the second Ctrl+C in a row."""
+        now = self._clock()
+        if now - self._last_interrupt <= QUIT_SECONDS:
+            self.exit(0)
+            return
+        self._last_interrupt = now
+        self.notify("Press Ctrl+C again to quit.", timeout=QUIT_SECONDS)
+
+    def _help_sections(self) -> Iterable[Section]:
+        yield "Everywhere", self.BINDINGS
+        for owner in (Prompt, ApprovalPanel, Fold, Transcript):
+            yield str(owner.BINDING_GROUP_TITLE), owner.BINDINGS
+
+    def _show_think(self, think: ThinkRequest) -> None:
+        for request in ThinkRequest:
+            self.prompt.set_class(request is think, f"-think-{request}")
+
+
+def _short_path(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path)
+
+
+def run(
+    open_agent: AgentFactory,
+    repository: Path,
+    *,
+    think: ThinkRequest = ThinkRequest.AUTO,
+    first_prompt: str | None = None,
+    greeting: str = "",
+    version: str,
+) -> int:
+    """Run the program until the user leaves; returns its exit status."""
+    app = KatApp(open_agent, repository, think=think, first_prompt=first_prompt, greeting=greeting, version=version)
+    status = app.run()
+    return (app.return_code or 0) if status is None else status

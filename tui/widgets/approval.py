@@ -1,0 +1,207 @@
+"""The question before an edit or a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input
+
+from assistant.events import ApprovalAsked, Decision
+from assistant.safety.sanitize import sanitize
+from tui.diff import diff_lines
+from tui.prose import EMPTY, Line, text_lines
+from tui.widgets.fold import ProseView
+from tui.words import one_line
+
+QUIET_SECONDS = 0.5
+"""Keys are not taken as an answer until the panel has stood this long without one."""
+
+_NARROW = 40
+_KEY_STYLE = "bold $text-warning on $warning 18%"
+_CHOICES = (("y", "once"), ("s", "this session"), ("n", "no"))
+
+
+class ApprovalPanel(Vertical, can_focus=True):
+    """Asks about one call at a time; the answer needs the focus and a moment of quiet."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "decide('once')", "Allow once"),
+        Binding("s", "decide('session')", "Allow for this session"),
+        Binding("n", "refuse", "Refuse"),
+        Binding("up", "scroll_preview(-1)", "Scroll up", show=False),
+        Binding("down", "scroll_preview(1)", "Scroll down", show=False),
+        Binding("pageup", "scroll_preview(-10)", "Page up", show=False),
+        Binding("pagedown", "scroll_preview(10)", "Page down", show=False),
+    ]
+    BINDING_GROUP_TITLE = "When you are asked"
+
+    class Decided(Message):
+        """The user's answer."""
+
+        def __init__(self, asked: ApprovalAsked, decision: Decision, note: str) -> None:
+            super().__init__()
+            self.asked, self.decision, self.note = asked, decision, note
+
+    class Typed(Message):
+        """A key that was meant for the prompt."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(id="approval")
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._waiting: list[ApprovalAsked] = []
+        self._title = ProseView(classes="title")
+        self._preview = ProseView(classes="preview")
+        self._choices = ProseView(classes="choices")
+        self._note = Input(placeholder="Why not? One sentence for the model, or just Enter", classes="note")
+
+    def compose(self) -> ComposeResult:
+        """Title, preview and choices; the note only after a no."""
+        self.display = self._note.display = False
+        yield self._title
+        with VerticalScroll(can_focus=False):
+            yield self._preview
+        yield self._choices
+        yield self._note
+
+    @property
+    def asked(self) -> ApprovalAsked | None:
+        """What is being asked."""
+        return self._waiting[0] if self._waiting else None
+
+    def ask(self, asked: ApprovalAsked) -> None:
+        """Ask, or wait until what is being asked is answered."""
+        self._waiting.append(asked)
+        if len(self._waiting) == 1:
+            self._show(asked)
+
+    def drop(self, approval: str) -> None:
+        """It was decided, here or elsewhere."""
+        shown = self.asked
+        self._waiting = [one for one in self._waiting if one.id != approval]
+        if shown is not self.asked:
+            self._next()
+
+    def drop_all(self) -> None:
+        """The run is over."""
+        self._waiting.clear()
+        self._next()
+
+    def wait_for_quiet(self) -> None:
+        """Take no key as an answer for a moment."""
+        self._quiet_until = self._clock() + QUIET_SECONDS
+
+    def on_focus(self) -> None:
+        """Say that the keys count here."""
+        self._tell_choices(answers=True)
+
+    def on_blur(self) -> None:
+        """Say how to come back."""
+        self._tell_choices(answers=False)
+
+    def on_resize(self) -> None:
+        """Lay the choices out for the new width."""
+        self._tell_choices(answers=self.has_focus)
+
+    def on_key(self, event: events.Key) -> None:
+        """Pass on what is typed too early: it was meant for the prompt."""
+        if self._clock() >= self._quiet_until or not self.has_focus:
+            return
+        if event.is_printable and event.character:
+            event.stop()
+            self.post_message(self.Typed(event.character))
+        elif event.key == "enter":
+            event.stop()
+
+    def action_decide(self, decision: str) -> None:
+        """Answer yes."""
+        self._decide(Decision(decision), "")
+
+    def action_refuse(self) -> None:
+        """Ask for a sentence to go with the no."""
+        self._note.display = True
+        self._choices.display = False
+        self._note.focus()
+
+    def action_scroll_preview(self, rows: int) -> None:
+        """Scroll the preview."""
+        self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Answer no, with the sentence."""
+        event.stop()
+        self._decide(Decision.NO, event.value.strip())
+
+    def leave_note(self) -> bool:
+        """Back from the sentence to the choices; False if it was not being written."""
+        if not self._note.has_focus:
+            return False
+        self._reset_note()
+        self.focus()
+        return True
+
+    def _decide(self, decision: Decision, note: str) -> None:
+        if asked := self.asked:
+            self.post_message(self.Decided(asked, decision, note))
+            self.drop(asked.id)
+
+    def _next(self) -> None:
+        if asked := self.asked:
+            self._show(asked)
+        else:
+            self.display = False
+
+    def _show(self, asked: ApprovalAsked) -> None:
+        self._reset_note()
+        self.wait_for_quiet()
+        reason = one_line(asked.reason)
+        self._title.show(
+            [
+                Line(Content.styled(one_line(asked.title), "bold"), Content.styled("? ", "bold $text-warning")),
+                *([Line(Content.styled(reason, "$muted"), Content("  "), Content("  "))] if reason else []),
+            ]
+        )
+        self._preview.show(_preview_lines(asked))
+        self._tell_choices(answers=self.has_focus)
+        self.display = True
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def _reset_note(self) -> None:
+        self._note.clear()
+        self._note.display = False
+        self._choices.display = True
+
+    def _tell_choices(self, *, answers: bool) -> None:
+        if not answers:
+            self._choices.show([Line(Content.styled("press Tab or click here to answer", "$text-warning"))])
+            return
+        once, session, no = (Content.assemble((f" {key} ", _KEY_STYLE), f" {label}") for key, label in _CHOICES)
+        rows = [[once, no], [session]] if self.app.size.width < _NARROW else [[once, session, no]]
+        self._choices.show([Line(Content("   ").join(row)) for row in rows])
+
+
+def _preview_lines(asked: ApprovalAsked) -> list[Line]:
+    text = sanitize(asked.preview).rstrip("\n")
+    match asked.preview_kind:
+        case "diff":
+            return diff_lines(text)
+        case "command":
+            margin = Content.styled(" $ ", "$muted on $code")
+            return [
+                Line(Content(row), margin if number == 0 else Content("   "), Content("   "), fill="on $code")
+                for number, row in enumerate(text.split("\n"))
+            ]
+        case _:
+            return text_lines(text) if text else [Line(EMPTY)]

@@ -1,0 +1,49 @@
+"""Lines of the transcript that are no step: the user's words, notices, how a run ended."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from textual.content import Content
+
+from assistant.safety.sanitize import sanitize
+from tui.prose import Line, text_lines
+from tui.widgets.fold import ProseView
+
+Level = Literal["info", "warning", "error", "done"]
+
+_MARKS: dict[Level, tuple[str, str]] = {
+    "info": ("· ", "$muted"),
+    "warning": ("! ", "$text-warning"),
+    "error": ("✗ ", "$text-error"),
+    "done": ("✓ ", "$muted"),
+}
+
+
+class UserMessage(ProseView):
+    """What the user sent."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text_lines(sanitize(text), Content.styled("▍ ", "$primary")), classes="user")
+
+
+class NoticeLine(ProseView):
+    """A sentence for the user."""
+
+    def __init__(self, level: Level, text: str) -> None:
+        mark, style = _MARKS[level]
+        rows = sanitize(text).strip().split("\n")
+        lines = [Line(Content.styled(row, style), Content("  "), Content("  ")) for row in rows]
+        lines[0].first = Content.styled(mark, style)
+        super().__init__(lines, classes=f"notice -{level}")
+
+
+class Greeting(ProseView):
+    """The first lines of a session."""
+
+    def __init__(self, version: str, repository: str, greeting: str) -> None:
+        title = Content.assemble(("KAT Pilot", "bold $primary"), (f"  {version}", "$muted"))
+        lines = [Line(title), Line(Content.styled(repository, "$muted"))]
+        if greeting:
+            lines += [Line(Content("")), *text_lines(sanitize(greeting))]
+        super().__init__(lines, classes="greeting")
