@@ -68,6 +68,7 @@ class Pilot:
         self._graph = build(self._nodes)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
+        self._task: asyncio.Task[None] | None = None
         self._index = 0
         self._runs = 0
         self.records: list[StepRecord] = []
@@ -92,13 +93,13 @@ class Pilot:
         """Answer one message; the last event is `RunFinished`. Leaving the iterator early stops the run."""
         self._runner.stop.clear()
         self._runner.refused.clear()
-        task = asyncio.ensure_future(self._drive(text, think))
+        self._task = asyncio.ensure_future(self._drive(text, think))
         try:
             while (event := await self._events.get()) is not None:
                 yield event
         finally:
             self.stop()
-            await task
+            await self._task
             self._events = asyncio.Queue()
 
     def decide(self, approval: str, decision: Decision, note: str = "") -> None:
@@ -114,7 +115,10 @@ class Pilot:
             self.decide(approval, Decision.NO, "the run was stopped")
 
     async def aclose(self) -> None:
-        """Close the journal and the engine."""
+        """Stop what runs, then close the journal and the engine."""
+        self.stop()
+        if self._task is not None:
+            await asyncio.wait([self._task])
         self._runner.journal.close()
         await self._runner.engine.aclose()
 
