@@ -69,7 +69,7 @@ class Pilot:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._index = 0
+        self._index = 1
         self._runs = 0
         self.records: list[StepRecord] = []
         runner.emit = self._emit

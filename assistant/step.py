@@ -133,7 +133,7 @@ class StepRunner:
         decision = draft.decision
         prompt = self.dialect.render(self.transcript.messages, self.specs, decision.request, decision.why)
         parser = self.dialect.parser()
-        self._say(draft, parser.feed(prompt.opening.text))
+        self._say(draft, [delta for delta in parser.feed(prompt.opening.text) if isinstance(delta, ModeChosen)])
         started, first = time.monotonic(), 0.0
         async with aclosing(until_stopped(self.engine.stream(prompt, self.sampling), self.stop)) as stream:
             async for delta in stream:

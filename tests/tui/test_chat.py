@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from textual.events import Key
 
 from assistant.agent import Agent
 from assistant.events import ModeKnown, Notice, RunFinished, RunStatus, SegmentText, StepStarted, Tokens
@@ -30,6 +31,16 @@ async def test_a_message_is_answered(start: Start) -> None:
             assert part in shown
         assert kat.app.status.activity is Activity.READY
         assert (kat.app.status.steps, kat.app.status.context) == (1, 0.08)
+
+
+async def test_a_burst_of_keys_that_ends_with_enter_is_sent_whole(start: Start) -> None:
+    async with start(ANSWER) as kat:
+        for character in "what is /it":
+            kat.app.post_message(Key(character, character))
+        kat.app.post_message(Key("enter", None))
+        await kat.idle()
+        assert kat.agent.heard == [("what is /it", ThinkRequest.AUTO)]
+        assert kat.app.prompt.text == ""
 
 
 async def test_thinking_is_open_while_it_streams_and_folds_when_the_answer_starts(start: Start) -> None:

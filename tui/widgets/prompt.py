@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -14,8 +15,8 @@ class Prompt(TextArea):
     """Enter sends, Shift+Enter or Ctrl+J starts a new line, Up in an empty prompt brings back what was sent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True),
-        Binding("shift+enter,ctrl+j", "newline", "New line", priority=True),
+        Binding("enter", "send", "Send"),
+        Binding("shift+enter,ctrl+j", "newline", "New line"),
         Binding("up", "earlier", "Earlier message, in an empty prompt", priority=True),
         Binding("down", "later", "Later message", priority=True),
     ]
@@ -38,6 +39,19 @@ class Prompt(TextArea):
         self._commands = commands
         self._sent: list[str] = []
         self._position = 0
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Keys that are not text, in the order in which they came: a burst of typing may end with Enter."""
+        match event.key:
+            case "enter":
+                act = self.action_send
+            case "shift+enter" | "ctrl+j":
+                act = self.action_newline
+            case _:
+                return
+        event.stop()
+        event.prevent_default()
+        act()
 
     def take_back(self, text: str) -> None:
         """Put `text` in front of what stands there."""
