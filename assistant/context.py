@@ -40,6 +40,9 @@ SMALL_CONTEXT = 16_384
 """Tokens of context up to which a model gets the compact profile (our choice)."""
 
 
+_MESSAGE = "{message}"
+
+
 def profile_for(name: ProfileName | None, context: int | None) -> Profile:
     """The profile asked for, else the one that suits a context of so many tokens."""
     if name is None:
@@ -49,11 +52,10 @@ def profile_for(name: ProfileName | None, context: int | None) -> Profile:
 
 def system_text(profile: Profile, repository: str, files: Sequence[str], test_command: str | None) -> str:
     """The system message: the profile's text with the facts of the repository filled in."""
-    template = resources.files("assistant").joinpath("prompts", f"{profile.name}.md").read_text("utf-8")
     shown = [path for path in files if not path.startswith(".")][: profile.files]
     if len(files) > len(shown):
         shown.append(f"… and {len(files) - len(shown)} more")
-    return template.strip().format(
+    return _text(profile.name).format(
         repository=repository,
         tests=test_command or "unknown, look for them",
         files="\n".join(shown) or "(none yet)",
@@ -61,31 +63,31 @@ def system_text(profile: Profile, repository: str, files: Sequence[str], test_co
     )
 
 
-def preface(profile: Profile, workspace: Workspace) -> str:
-    """The beginning of the README, where the profile wants it and there is one."""
+def first_message(profile: Profile, workspace: Workspace) -> str:
+    """How the user's first message is put to the model: with the README where the profile wants it and there is one."""
     if not profile.readme or not workspace.exists("README.md"):
-        return ""
+        return _MESSAGE
     try:
-        text = workspace.read("README.md").text
+        words = workspace.read("README.md").text.lstrip("# ").split()
     except WorkspaceError:
-        return ""
-    return f"README.md begins:\n{text[: profile.readme].strip()}\n\n"
+        return _MESSAGE
+    return _text("first_message").replace("{readme}", " ".join(words)[: profile.readme])
 
 
 @dataclass(slots=True)
 class Transcript:
     """The conversation as the model sees it. It only grows; an assistant's turn is its answer and its calls.
 
-    `preface` is shown before the user's first words.
+    `first` is what the user's first message is put into.
     """
 
     system: str
-    preface: str = ""
+    first: str = _MESSAGE
     turns: list[Message] = field(default_factory=list)
 
     def user(self, text: str) -> None:
         """The user said something."""
-        self.turns.append(Message("user", text if self.turns else f"{self.preface}{text}"))
+        self.turns.append(Message("user", text if self.turns else self.first.replace(_MESSAGE, text)))
 
     def reply(self, reply: Reply) -> None:
         """The model replied; judge and thought stay behind, as KAT's template has it."""
@@ -99,3 +101,7 @@ class Transcript:
     def messages(self) -> list[Message]:
         """Everything, the system message first."""
         return [Message("system", self.system), *self.turns]
+
+
+def _text(name: str) -> str:
+    return resources.files("assistant").joinpath("prompts", f"{name}.md").read_text("utf-8").strip()

@@ -14,7 +14,7 @@ from typing import Any
 from langgraph.types import Command
 
 from assistant.config import Settings, config_dir, state_dir
-from assistant.context import Transcript, preface, profile_for, system_text
+from assistant.context import Transcript, first_message, profile_for, system_text
 from assistant.events import (
     ApprovalAsked,
     Decision,
@@ -50,8 +50,8 @@ class Limits:
 
 
 LIMITS = Limits(steps=50, reply_tokens=8_192, temperature=0.6)
-EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.3)
-"""A model of 135M parameters goes astray soon; a few short, sober steps are all it is good for."""
+EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.0)
+"""A model of 135M parameters goes astray soon: few, short steps, and always its likeliest word."""
 
 
 _MAX_FILES = 100_000
@@ -255,7 +255,7 @@ async def open_pilot(
         journal=Journal.create(sessions_dir(state_dir(environ)), shown, info),
         transcript=Transcript(
             system_text(profile, shown.name, workspace.list(limit=_MAX_FILES).paths, test_command),
-            preface(profile, workspace),
+            first_message(profile, workspace),
         ),
         emit=lambda _: None,
         stop=asyncio.Event(),
