@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup
 	@$(BIN)/kat models pull nano
 	@sh examples/open.sh $(EXAMPLE)
-	@$(BIN)/kat $(EXAMPLE) --engine embedded
+	@KAT_ENGINE=embedded $(BIN)/kat $(EXAMPLE)
 
 test: setup
 	@$(BIN)/kat models pull nano

@@ -5,40 +5,46 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+import typing
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
-
-import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from assistant.errors import UserError
+from model.engine import SILENCE
 from model.format import ThinkRequest
 
 APP = "kat-pilot"
 
 
-class Settings(BaseModel):
-    """All settings with their defaults. The file is TOML with these names at its top level."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their defaults. The file is TOML with these names at its top level.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    None means: by the engine, or found by looking. Numbers are positive (`temperature` may be 0); seconds are seconds.
+    A plain dataclass, because the first screen waits for it.
+    """
 
-    engine: str | None = Field(None, description="embedded, http://host:port[/v1] or unix:/path; unset: look for one")
-    model: str | None = Field(None, description="the model's name on a server that has several")
-    dialect: Literal["kat", "qwen3", "qwen3_coder"] | None = Field(None, description="unset: by the model's name")
-    api_key: str | None = Field(None, description="key for the engine; better in KAT_API_KEY", repr=False)
-    think: ThinkRequest = Field(ThinkRequest.AUTO, description="auto, on or off")
-    profile: Literal["compact", "full"] | None = Field(None, description="prompt size; unset: by the engine")
-    max_steps: int | None = Field(None, ge=1, le=10_000, description="steps a message may take; unset: by the engine")
-    max_tokens: int | None = Field(None, ge=16, description="tokens a reply may have; unset: by the engine")
-    temperature: float | None = Field(None, ge=0, le=2, description="unset: by the engine")
-    top_p: float = Field(0.95, gt=0, le=1)
+    engine: str | None = None
+    model: str | None = None
+    dialect: Literal["kat", "qwen3", "qwen3_coder"] | None = None
+    api_key: str | None = None
+    think: ThinkRequest = ThinkRequest.AUTO
+    profile: Literal["compact", "full"] | None = None
+    max_steps: int | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float = 0.95
     seed: int | None = None
-    silence: float = Field(120.0, gt=0, description="seconds without a byte after which a stream counts as dead")
-    command_timeout: float = Field(120.0, gt=0, description="seconds a command or a test run may take")
-    test_command: str | None = Field(None, description="unset: found by the repository's files")
+    silence: float = SILENCE
+    command_timeout: float = 120.0
+    test_command: str | None = None
 
 
+NAMES = tuple(field.name for field in fields(Settings))
 _ENVIRONMENT = {
     "KAT_ENGINE": "engine",
     "KAT_MODEL": "model",
@@ -48,16 +54,18 @@ _ENVIRONMENT = {
     "KAT_PROFILE": "profile",
     "KAT_MAX_STEPS": "max_steps",
 }
+_MAY_BE_ZERO = frozenset({"temperature", "seed"})
+_MOST = {"top_p": 1.0, "temperature": 2.0}
 
 
 def config_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the user's settings are; ``KAT_CONFIG`` overrides."""
-    return Path(environ.get("KAT_CONFIG") or platformdirs.user_config_path(APP))
+    return _directory(environ.get("KAT_CONFIG"), "user_config_path")
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where sessions are kept; ``KAT_STATE`` overrides."""
-    return Path(environ.get("KAT_STATE") or platformdirs.user_state_path(APP))
+    return _directory(environ.get("KAT_STATE"), "user_state_path")
 
 
 def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -70,10 +78,17 @@ def load(flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os
     values = _read(path)
     values |= {name: environ[key] for key, name in _ENVIRONMENT.items() if environ.get(key)}
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise UserError(_sentence(error, path)) from None
+    types = typing.get_type_hints(Settings)
+    return Settings(**{name: _checked(name, value, types, path) for name, value in values.items()})
+
+
+def _directory(given: str | None, kind: str) -> Path:
+    if given:
+        return Path(given)
+    import platformdirs
+
+    found: Path = getattr(platformdirs, kind)(APP)
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -85,11 +100,43 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _sentence(error: ValidationError, path: Path) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, Settings.model_fields, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(Settings.model_fields)}"
-        return f"unknown setting {name!r} in {path}; {hint}"
-    return f"the setting {name!r} cannot be {first['input']!r}: {first['msg'].lower()}"
+def _checked(name: str, value: Any, types: Mapping[str, Any], path: Path) -> Any:
+    """`value` as the setting's type."""
+    if name not in types:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NAMES)}"
+        raise UserError(f"unknown setting {name!r} in {path}; {hint}")
+    kind = next((option for option in get_args(types[name]) if option is not NoneType), types[name])
+    try:
+        return _as(kind, value, name)
+    except (TypeError, ValueError) as error:
+        shown = "that" if name == "api_key" else repr(value)
+        raise UserError(f"the setting {name!r} cannot be {shown}: {error}") from None
+
+
+def _as(kind: Any, value: Any, name: str) -> Any:
+    if get_origin(kind) is Literal:
+        return _one_of(value, get_args(kind))
+    if issubclass(kind, Enum):
+        return kind(_one_of(value, tuple(member.value for member in kind)))
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError("it is text")
+        return value
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+        raise TypeError("it is a number" if kind is float else "it is a whole number")
+    return _in_range(kind(value), name)
+
+
+def _one_of(value: Any, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"it is one of {', '.join(choices)}")
+    return value
+
+
+def _in_range(number: float, name: str) -> float:
+    if number < 0 or (number == 0 and name not in _MAY_BE_ZERO):
+        raise ValueError("it must be greater than 0")
+    if number > _MOST.get(name, float("inf")):
+        raise ValueError(f"it is at most {_MOST[name]:g}")
+    return number

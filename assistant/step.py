@@ -29,10 +29,10 @@ from assistant.events import (
     StepStarted,
     Tokens,
 )
-from assistant.safety.permissions import Permissions, Verdict
+from assistant.safety.permissions import Access, Permission, Permissions, Verdict
 from assistant.sessions import Journal
 from assistant.think import Situation, ThinkDecision, decide
-from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolError, ToolResult
+from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult
 from assistant.tools.registry import read_call
 from model.engine import Delta, Engine, EngineInfo, Finish, Sampling, Usage
 from model.format import ModeChosen, Reply, ReplyDelta, ReplyParser, Segment, TextDelta, ThinkRequest, ToolCall

@@ -21,7 +21,7 @@ subprocess.run(["git", "init", "-q", sys.argv[1]], check=True)
 """
 FIRST_PAINT = """
 import os, sys
-sys.argv = ["kat", {repository!r}, "--engine", "embedded"]
+sys.argv = ["kat", {repository!r}]
 import assistant.cli
 from textual.app import App
 App.on_ready = lambda self: self.call_after_refresh(lambda: (sys.stdout.flush(), os._exit(0)))

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from model.prompt import Prompt
 
+SILENCE = 120.0
+"""Seconds without a byte after which a stream counts as dead; our choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -90,3 +93,8 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections, memory and ports."""
+
+
+def is_engine(spec: str) -> bool:
+    """Whether `spec` has the form of an engine: `embedded`, `http://host:port[/v1]` or `unix:/path`."""
+    return spec == "embedded" or spec.startswith(("http://", "https://", "unix:"))

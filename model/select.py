@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from model.catalog import CATALOG
-from model.engine import Engine, EngineError, EngineRefused
-from model.engines.transport import SILENCE, Patience, Transport
+from model.engine import SILENCE, Engine, EngineError, EngineRefused, is_engine
+from model.engines.transport import Patience, Transport
 from model.pull import PullError, is_pulled, model_path, models_directory
 
 
@@ -28,11 +28,6 @@ CANDIDATES = (
     Candidate("LM Studio", "http://127.0.0.1:1234"),
 )
 NANO = "nano"
-
-
-def is_engine(spec: str) -> bool:
-    """Whether `spec` has the form of an engine: `embedded`, `http://host:port[/v1]` or `unix:/path`."""
-    return spec == "embedded" or spec.startswith(("http://", "https://", "unix:"))
 
 
 async def open_engine(

@@ -9,7 +9,7 @@ from typing import Any
 
 from assistant.config import Settings, load
 from assistant.errors import UserError
-from model.engine import Engine
+from model.engine import Engine, is_engine
 
 
 def settings_from(**flags: Any) -> Settings:
@@ -18,8 +18,6 @@ def settings_from(**flags: Any) -> Settings:
     Raises:
         UserError: one is not.
     """
-    from model.select import is_engine
-
     settings = load(flags)
     if settings.engine is not None and not is_engine(settings.engine):
         raise UserError(f"{settings.engine!r} is no engine; write embedded, http://host:port or unix:/path")
@@ -64,3 +62,14 @@ def repository_root(path: Path) -> Path:
     from assistant.workspace.git import repository
 
     return repository(path).root
+
+
+def nearest_root(path: Path) -> Path:
+    """The nearest folder at or above `path` that has a `.git`, without asking git: quick, for the first screen.
+
+    Where there is none, `repository_root` says what is wrong.
+    """
+    for folder in (resolved := path.resolve(), *resolved.parents):
+        if resolved.is_dir() and (folder / ".git").exists():
+            return folder
+    return repository_root(path)

@@ -1,14 +1,14 @@
-"""The commands: one registry, one place where errors become a sentence and an exit code."""
+"""The registry of commands."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import typer
 from typer.exceptions import TyperException
 
 from assistant.commands import ask, doctor, fix, interface, models, sessions
+from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
 app = typer.Typer(
@@ -30,42 +30,14 @@ app.add_typer(sessions.app, name="sessions")
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. ``--debug`` shows the traceback behind a sentence."""
-    from model.engine import EngineError, EngineRefused
+    rest = [argument for argument in arguments if argument != "--debug"]
+    return guarded(lambda: _dispatch(rest), debug="--debug" in arguments)
 
-    debug = "--debug" in arguments
+
+def _dispatch(arguments: list[str]) -> int:
     try:
-        return int(app([a for a in arguments if a != "--debug"], standalone_mode=False) or Exit.DONE)
-    except (KeyboardInterrupt, typer.Abort):
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return _silenced()
-    except Exception as error:
-        if debug:
-            raise
-        match error:
-            case UserError():
-                return _say(str(error), error.code)
-            case TyperException():
-                return _say(error.format_message(), Exit.BAD_INPUT)
-            case EngineRefused():
-                return _say(str(error), Exit.NOT_ACHIEVED)
-            case EngineError():
-                return _say(str(error), Exit.UNREACHABLE)
-            case OSError():
-                return _say(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), Exit.NOT_ACHIEVED)
-        return _say(f"an unexpected error ({type(error).__name__}: {error}); --debug shows where", Exit.NOT_ACHIEVED)
-
-
-def _say(sentence: str, code: Exit) -> Exit:
-    from assistant.safety.sanitize import sanitize
-
-    print(f"kat: {sanitize(' '.join(sentence.split()))}", file=sys.stderr)
-    return code
-
-
-def _silenced() -> int:
-    """Whoever read our output has gone; Python would complain again at exit."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.NOT_ACHIEVED
+        return int(app(arguments, standalone_mode=False) or Exit.DONE)
+    except TyperException as error:
+        raise UserError(error.format_message()) from error
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error

@@ -76,7 +76,7 @@ async def _work(
 ) -> FixReport:
     from assistant.pilot import open_pilot
 
-    settings = request.settings.model_copy(update={"test_command": before.command})
+    settings = replace(request.settings, test_command=before.command)
     pilot = await open_pilot(
         copy.root,
         await open_engine(),

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from assistant.tools.base import Access, Permission
-
 Action = Literal["allow", "ask", "deny"]
+_SHELL = frozenset(";&|<>$`()\n")
 _FORMS = "read, edit, command, command:PATTERN or all"
+
+
+class Access(StrEnum):
+    """What a call touches."""
+
+    NONE = "none"
+    READ = "read"
+    EDIT = "edit"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Leave that a call needs. `subject` is the path or the command line; an approval is for exactly this value.
+
+    `contained` says that whatever it runs happens in the sandbox and cannot change the repository.
+    """
+
+    access: Access
+    subject: str
+    preview: str = ""
+    preview_kind: Literal["diff", "command", "text"] = "text"
+    contained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One ``--allow`` value. `pattern` is matched against the whole command line, as a shell glob."""
+    """One ``--allow`` value. `pattern` is a glob for the whole command line, which must be one plain command."""
 
     text: str
     access: Access | None
@@ -33,7 +56,9 @@ class Rule:
         """Whether this rule allows the call."""
         if self.access is not None and self.access is not permission.access:
             return False
-        return self.pattern is None or fnmatchcase(permission.subject, self.pattern)
+        if self.pattern is None:
+            return True
+        return _SHELL.isdisjoint(permission.subject) and fnmatchcase(permission.subject, self.pattern)
 
 
 def read_rule(text: str) -> Rule:

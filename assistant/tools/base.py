@@ -5,41 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from assistant.errors import UserError
+from assistant.safety.permissions import Permission
 from assistant.safety.process import HeadTail
 from assistant.safety.sanitize import sanitize
 
 if TYPE_CHECKING:
     from assistant.safety.sandbox import Sandbox
     from assistant.workspace.files import Workspace
-
-
-class Access(StrEnum):
-    """What a call touches."""
-
-    NONE = "none"
-    READ = "read"
-    EDIT = "edit"
-    COMMAND = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """Leave that a call needs. `subject` is the path or the command line; an approval is for exactly this value.
-
-    `contained` says that whatever it runs happens in the sandbox and cannot change the repository.
-    """
-
-    access: Access
-    subject: str
-    preview: str = ""
-    preview_kind: Literal["diff", "command", "text"] = "text"
-    contained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolResult
+from assistant.safety.permissions import Access, Permission
+from assistant.tools.base import Tool, ToolContext, ToolResult
 
 
 class Finish(Tool):

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolResult, fitted, for_the_model
+from assistant.safety.permissions import Access, Permission
+from assistant.tools.base import Tool, ToolContext, ToolResult, fitted, for_the_model
 
 _LIMIT = 500
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.safety.permissions import Access, Permission
+from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
 from assistant.workspace.tests import TestReport, run_tests, with_target
 
 _NAMED = 20

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from assistant.safety.permissions import Access, Permission
 from assistant.safety.sanitize import sanitize
-from assistant.tools.base import Access, Permission, Tool, ToolContext, ToolResult, for_the_model
+from assistant.tools.base import Tool, ToolContext, ToolResult, for_the_model
 from assistant.tools.edit_file import changed_lines
 from assistant.workspace.edit import unified_diff
 from assistant.workspace.text import TextFile

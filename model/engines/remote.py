@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model.dialects import dialect_of_model
-from model.engine import Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
-from model.engines.transport import SILENCE, NotServed, Patience, StreamBroken, Transport
+from model.engine import SILENCE, Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
+from model.engines.transport import NotServed, Patience, StreamBroken, Transport
 from model.prompt import Prompt
 from model.tokens import FileTokenizer
 

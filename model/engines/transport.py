@@ -14,13 +14,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from model.engine import EngineError, EngineRefused, EngineUnreachable
+from model.engine import SILENCE, EngineError, EngineRefused, EngineUnreachable
 from model.sse import SseDecoder
 
 LONGEST_WAIT = 30.0
 """Seconds that a Retry-After may ask for at most; our choice."""
-SILENCE = 120.0
-"""Seconds without a byte after which a stream counts as dead; our choice."""
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 529})
 _CONNECT_SECONDS = 10.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})

@@ -1,7 +1,6 @@
 import pytest
 
-from assistant.safety.permissions import Permissions
-from assistant.tools.base import Access, Permission
+from assistant.safety.permissions import Access, Permission, Permissions
 
 EDIT = Permission(Access.EDIT, "/r/a.py")
 COMMAND = Permission(Access.COMMAND, "make lint")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.safety.permissions import Access
 from assistant.safety.sandbox import Sandbox, detect
-from assistant.tools.base import Access, ToolContext, ToolError, ToolResult
+from assistant.tools.base import ToolContext, ToolError, ToolResult
 from assistant.tools.registry import read_call
 from assistant.workspace.files import Workspace
 from model.format import ToolCall

@@ -1,0 +1,38 @@
+"""Opening the terminal interface: nothing is imported here that the first screen does not show."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+
+from assistant import __version__
+from assistant.agent import Agent
+from assistant.commands.opening import engine_from, nearest_root, repository_root
+from assistant.config import Settings
+from assistant.errors import UserError
+from model.engine import EngineError
+
+
+def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -> int:
+    """Open the interface in the repository of `path`; engine and agent follow when the screen is there.
+
+    Raises:
+        UserError: there is no repository, or no terminal.
+    """
+    root = nearest_root(path)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError("the interface needs a terminal; `kat ask PROMPT` works without one")
+    from tui.app import KatApp
+
+    async def open_agent() -> Agent:
+        try:
+            pilot = await asyncio.to_thread(importlib.import_module, "assistant.pilot")
+            checked = await asyncio.to_thread(repository_root, root)
+            agent: Agent = await pilot.open_pilot(checked, await engine_from(settings), settings, allow=allow)
+        except (UserError, OSError) as error:
+            raise EngineError(str(error)) from error
+        return agent
+
+    return KatApp(open_agent, root, think=settings.think, version=__version__).run() or 0

@@ -1,0 +1,32 @@
+"""The command line: what is imported for it, and that its lists agree."""
+
+import subprocess
+import sys
+
+import pytest
+
+from assistant.cli import COMMANDS
+from assistant.commands.registry import app
+
+
+def imported(code):
+    script = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_every_command_is_known_by_its_first_word():
+    groups = {group.name for group in app.registered_groups}
+    assert {command.name for command in app.registered_commands} | groups == COMMANDS
+
+
+def test_version_imports_nothing_heavy():
+    code = "import contextlib, assistant.cli\nsys.argv = ['kat', '--version']\nwith contextlib.suppress(SystemExit):"
+    code += "\n    assistant.cli.main()"
+    assert not imported(code) & {"textual", "langgraph", "torch", "pydantic", "typer", "httpx2", "git"}
+
+
+@pytest.mark.parametrize("module", ["assistant.commands.terminal", "assistant.commands.opening", "tui.app"])
+def test_the_first_screen_waits_for_nothing_it_does_not_show(module):
+    heavy = {"langgraph", "torch", "transformers", "xllamacpp", "pydantic", "httpx2", "git", "typer", "tokenizers"}
+    assert not imported(f"import {module}") & heavy
