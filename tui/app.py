@@ -66,6 +66,10 @@ class KatApp(App[int]):
         clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__()
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.set_reactive(App.theme, DARK.name)  # here, for a change of theme later parses all styles again
+        self.stylesheet.set_variables(self.get_css_variables())
         self._clock = clock
         self._last_interrupt = float("-inf")
         self._first_prompt = first_prompt
@@ -95,9 +99,6 @@ class KatApp(App[int]):
 
     def on_mount(self) -> None:
         """Paint first, open the agent then."""
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
         self.prompt.focus()
         self._flusher = self.set_interval(FLUSH_SECONDS, self.presenter.flush)
         self._show_think(self.status.think)

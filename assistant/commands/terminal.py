@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -24,9 +25,12 @@ def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -
     root = nearest_root(path)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("the interface needs a terminal; `kat ask PROMPT` works without one")
+    gc.disable()  # nothing that the first screen needs is garbage yet
     from tui.app import KatApp
 
     async def open_agent() -> Agent:
+        gc.freeze()
+        gc.enable()
         try:
             pilot = await asyncio.to_thread(importlib.import_module, "assistant.pilot")
             checked = await asyncio.to_thread(repository_root, root)
