@@ -21,14 +21,17 @@ NODES_PER_STEP = 4
 
 
 class RunState(TypedDict):
-    """A run: its message's words, the pinned mode, steps taken and allowed, and how it ended."""
+    """A run: its message's words, the pinned mode, steps taken and allowed, and how it ended.
+
+    Plain values only, which checkpoints keep as they are: `think` is a ThinkRequest's value, `status` a RunStatus's.
+    """
 
     words: str
-    think: ThinkRequest
+    think: str
     index: int
     step: int
     limit: int
-    status: RunStatus | None
+    status: str | None
     message: str
 
 
@@ -41,7 +44,7 @@ class Nodes:
 
     def decide(self, state: RunState) -> dict[str, Any]:
         """Choose the mode of the next step."""
-        self.draft = self._runner.decide(state["index"], state["words"], state["think"], state["step"])
+        self.draft = self._runner.decide(state["index"], state["words"], ThinkRequest(state["think"]), state["step"])
         return {"status": None}
 
     async def reply(self, state: RunState) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class Nodes:
         self._runner.finish(draft)
         step = state["step"] + 1
         status, message = _outcome(draft, step >= state["limit"])
-        return {"index": state["index"] + 1, "step": step, "status": status, "message": message}
+        return {"index": state["index"] + 1, "step": step, "status": status and status.value, "message": message}
 
     def _current(self) -> Draft:
         if self.draft is None:

@@ -162,7 +162,7 @@ class Pilot:
             "recursion_limit": self._limit * NODES_PER_STEP + NODES_PER_STEP,
         }
         state: Any = RunState(
-            words=text, think=think, index=self._index, step=0, limit=self._limit, status=None, message=""
+            words=text, think=think.value, index=self._index, step=0, limit=self._limit, status=None, message=""
         )
         while True:
             result = await self._graph.ainvoke(state, config)
@@ -170,14 +170,14 @@ class Pilot:
             if not interrupts:
                 break
             decision, note = await self._ask(interrupts[0].value)
-            state = Command(resume={"decision": decision, "note": note})
+            state = Command(resume={"decision": decision.value, "note": note})
         self._index = result["index"]
-        return self._closing(result["status"], result["message"])
+        return self._closing(RunStatus(result["status"]), result["message"])
 
-    def _closing(self, status: RunStatus | None, message: str) -> tuple[RunStatus, str]:
+    def _closing(self, status: RunStatus, message: str) -> tuple[RunStatus, str]:
         if status is RunStatus.DONE and self._runner.refused:
             return RunStatus.REFUSED, f"Refused by policy; allow it with {self._runner.refused[0]}."
-        return status or RunStatus.FAILED, message
+        return status, message
 
     async def _ask(self, call: str) -> tuple[Decision, str]:
         planned = self._planned(call)
