@@ -1,7 +1,7 @@
-"""The order of things, as a LangGraph StateGraph: decide, reply, approve, act, and round again.
+"""The order of things, as a LangGraph StateGraph: decide, reply, then gate, approve, act for each call; and again.
 
 The state holds ids and counters only; messages live in the journal and the transcript. `approve` stands alone before
-any side effect, because `interrupt` runs its node again from the top.
+any side effect and asks one question, because `interrupt` runs its node again from the top.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from assistant.events import Decision, RunStatus
 from assistant.step import Draft, StepRunner
 from model.format import ThinkRequest
 
-NODES_PER_STEP = 4
+RECURSION_LIMIT = 1_000_000
+"""Nodes of a run. LangGraph wants a bound; ours is the limit on steps."""
 
 
 class RunState(TypedDict):
-    """A run: its message's words, the pinned mode, steps taken and allowed, and how it ended.
+    """A run: its message's words, the pinned mode, steps taken and allowed, calls done of the step, and how it ended.
 
     Plain values only, which checkpoints keep as they are: `think` is a ThinkRequest's value, `status` a RunStatus's.
     """
@@ -31,6 +32,7 @@ class RunState(TypedDict):
     index: int
     step: int
     limit: int
+    call: int
     status: str | None
     message: str
 
@@ -48,29 +50,39 @@ class Nodes:
         return {"status": None}
 
     async def reply(self, state: RunState) -> dict[str, Any]:
-        """Ask the model; plan its calls."""
-        draft = self._current()
-        await self._runner.reply(draft)
-        if draft.cut is None:
-            self._runner.plan(draft)
+        """Ask the model."""
+        await self._runner.reply(self._current())
+        return {"call": 0}
+
+    def gate(self, state: RunState) -> dict[str, Any]:
+        """Plan and judge the next call."""
+        self._runner.gate(self._current(), state["call"])
         return {}
 
     def approve(self, state: RunState) -> dict[str, Any]:
-        """Stop for every call that needs somebody's leave."""
-        for planned in self._current().calls:
-            if planned.asks:
-                answer = interrupt(planned.id)
-                self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
+        """Stop for the call's approval, if it needs somebody's leave."""
+        planned = self._current().calls[-1]
+        if planned.asks:
+            answer = interrupt(planned.id)
+            self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
         return {}
 
     async def act(self, state: RunState) -> dict[str, Any]:
-        """Run the calls and close the step."""
+        """Run the call."""
+        await self._runner.act(self._current())
+        return {"call": state["call"] + 1}
+
+    def close(self, state: RunState) -> dict[str, Any]:
+        """Record the step; say whether the run is over."""
         draft = self._current()
-        await self._runner.act(draft)
         self._runner.finish(draft)
         step = state["step"] + 1
         status, message = _outcome(draft, step >= state["limit"])
         return {"index": state["index"] + 1, "step": step, "status": status and status.value, "message": message}
+
+    def more(self, state: RunState) -> str:
+        """`gate` while the reply holds another call, then `close`."""
+        return "gate" if state["call"] < len(self._current().reply.calls) else "close"
 
     def _current(self) -> Draft:
         if self.draft is None:
@@ -83,13 +95,17 @@ def build(nodes: Nodes) -> CompiledStateGraph[RunState, None, RunState, RunState
     graph = StateGraph(RunState)
     graph.add_node("decide", nodes.decide)
     graph.add_node("reply", nodes.reply)
+    graph.add_node("gate", nodes.gate)
     graph.add_node("approve", nodes.approve)
     graph.add_node("act", nodes.act)
+    graph.add_node("close", nodes.close)
     graph.add_edge(START, "decide")
     graph.add_edge("decide", "reply")
-    graph.add_edge("reply", "approve")
+    graph.add_conditional_edges("reply", nodes.more, ["gate", "close"])
+    graph.add_edge("gate", "approve")
     graph.add_edge("approve", "act")
-    graph.add_conditional_edges("act", _next)
+    graph.add_conditional_edges("act", nodes.more, ["gate", "close"])
+    graph.add_conditional_edges("close", _next, ["decide", END])
     return graph.compile(checkpointer=InMemorySaver())
 
 

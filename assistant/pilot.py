@@ -26,7 +26,7 @@ from assistant.events import (
     StepRecord,
     Tokens,
 )
-from assistant.graph import NODES_PER_STEP, Nodes, RunState, build
+from assistant.graph import RECURSION_LIMIT, Nodes, RunState, build
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox, detect
 from assistant.sessions import Journal, sessions_dir
@@ -157,12 +157,9 @@ class Pilot:
 
     async def _run_graph(self, text: str, think: ThinkRequest) -> tuple[RunStatus, str]:
         self._runs += 1
-        config: Any = {
-            "configurable": {"thread_id": str(self._runs)},
-            "recursion_limit": self._limit * NODES_PER_STEP + NODES_PER_STEP,
-        }
+        config: Any = {"configurable": {"thread_id": str(self._runs)}, "recursion_limit": RECURSION_LIMIT}
         state: Any = RunState(
-            words=text, think=think.value, index=self._index, step=0, limit=self._limit, status=None, message=""
+            words=text, think=think.value, index=self._index, step=0, limit=self._limit, call=0, status=None, message=""
         )
         while True:
             result = await self._graph.ainvoke(state, config)

@@ -125,7 +125,7 @@ class StepRunner:
         return Draft(index, decision)
 
     async def reply(self, draft: Draft) -> None:
-        """Ask the model and read its reply; what came is kept even when it is cut short.
+        """Ask the model and read its reply; when it is cut short its text is kept, and its calls do not count.
 
         Raises:
             EngineError: nothing came at all.
@@ -144,7 +144,7 @@ class StepRunner:
         self._say(draft, parser.close())
         now = time.monotonic()
         draft.seconds = Seconds(first_token=(first or now) - started, decode=now - (first or now))
-        draft.reply = parser.reply if draft.cut is None else _without_broken_calls(parser.reply)
+        draft.reply = parser.reply if draft.cut is None else replace(parser.reply, calls=())
         self.journal.append("reply", step=draft.index, cut=draft.cut, **asdict(draft.reply))
         self.transcript.reply(draft.reply)
 
@@ -171,20 +171,20 @@ class StepRunner:
                 case _:
                     pass
 
-    def plan(self, draft: Draft) -> None:
-        """Read the reply's calls and put each before the gate. Nothing is done yet."""
-        for number, call in enumerate(draft.reply.calls, 1):
-            planned = PlannedCall(f"{draft.index}.{number}", call)
-            draft.calls.append(planned)
-            try:
-                planned.tool = read_call(call)
-                title = planned.tool.title()
-                planned.permission = planned.tool.permission(self.tools)
-                planned.verdict = self.permissions.judge(planned.permission)
-            except ToolError as error:
-                planned.error = str(error)
-                title = planned.tool.title() if planned.tool else call.name or "a call that cannot be read"
-            self.emit(CallStarted(draft.index, planned.id, call.name, title, call.arguments))
+    def gate(self, draft: Draft, number: int) -> None:
+        """Read call `number` of the reply, plan it on the files as they are now, and judge it. Nothing is done yet."""
+        call = draft.reply.calls[number]
+        planned = PlannedCall(f"{draft.index}.{number + 1}", call)
+        draft.calls.append(planned)
+        title = call.name or "a call that cannot be read"
+        try:
+            planned.tool = read_call(call)
+            title = planned.tool.title()
+            planned.permission = planned.tool.permission(self.tools)
+            planned.verdict = self.permissions.judge(planned.permission)
+        except ToolError as error:
+            planned.error = str(error)
+        self.emit(CallStarted(draft.index, planned.id, call.name, title, call.arguments))
 
     def decided(self, planned: PlannedCall, decision: Decision, note: str, by: str) -> None:
         """Somebody answered for a call."""
@@ -196,11 +196,8 @@ class StepRunner:
         self.emit(ApprovalGiven(step, planned.id, decision, by))
 
     async def act(self, draft: Draft) -> None:
-        """Run the calls in order, each with a record before and after."""
-        for planned in draft.calls:
-            await self._act_once(draft, planned)
-
-    async def _act_once(self, draft: Draft, planned: PlannedCall) -> None:
+        """Run the call that was gated last, with a record before and after."""
+        planned = draft.calls[-1]
         access = planned.permission.access if planned.permission else Access.NONE
         durable = access in (Access.EDIT, Access.COMMAND)
         call = planned.call
@@ -218,6 +215,8 @@ class StepRunner:
         self.emit(CallFinished(draft.index, planned.id, call.name, outcome, result.summary, result.output))
 
     async def _result(self, planned: PlannedCall) -> tuple[str, ToolResult]:
+        if self.stop.is_set():
+            return "stopped", _failure("the run was stopped before this was done")
         if planned.error or planned.tool is None or planned.verdict is None:
             return "invalid", _failure(planned.error or "the call cannot be read")
         if planned.verdict.action == "deny":
@@ -233,8 +232,6 @@ class StepRunner:
             return "stopped", _failure("stopped by the user; what it did so far stands")
 
     async def _run(self, tool: Tool, approved: Permission | None) -> tuple[str, ToolResult]:
-        if self.stop.is_set():
-            raise Stopped
         if tool.permission(self.tools) != approved:
             raise ToolError("what the call would do has changed since it was approved; look again and call anew")
         result = await unless_stopped(tool.run(self.tools), self.stop)
@@ -250,11 +247,6 @@ class StepRunner:
 
 def _failure(text: str) -> ToolResult:
     return ToolResult(ok=False, summary=text.partition("\n")[0][:200], output=f"Error: {text}")
-
-
-def _without_broken_calls(reply: Reply) -> Reply:
-    """A reply that was cut keeps its text; a call that was cut with it never ran and is not shown to the model."""
-    return replace(reply, calls=tuple(call for call in reply.calls if call.error is None))
 
 
 def _context_used(tokens: Tokens, context: int | None) -> float | None:
