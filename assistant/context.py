@@ -33,7 +33,7 @@ class Profile:
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "compact": Profile("compact", files=8, output=2_000, readme=400),
+    "compact": Profile("compact", files=5, output=2_000, readme=400),
     "full": Profile("full", files=80, output=12_000),
 }
 SMALL_CONTEXT = 16_384

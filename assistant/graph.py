@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
@@ -90,8 +90,8 @@ class Nodes:
         return self.draft
 
 
-def build(nodes: Nodes) -> CompiledStateGraph[RunState, None, RunState, RunState]:
-    """The compiled graph, with checkpoints in memory: they serve interrupts, the journal serves everything else."""
+def build(nodes: Nodes, saver: BaseCheckpointSaver[str]) -> CompiledStateGraph[RunState, None, RunState, RunState]:
+    """The compiled graph. Its checkpoints serve interrupts; the journal serves everything else."""
     graph = StateGraph(RunState)
     graph.add_node("decide", nodes.decide)
     graph.add_node("reply", nodes.reply)
@@ -106,7 +106,7 @@ def build(nodes: Nodes) -> CompiledStateGraph[RunState, None, RunState, RunState
     graph.add_edge("approve", "act")
     graph.add_conditional_edges("act", nodes.more, ["gate", "close"])
     graph.add_conditional_edges("close", _next, ["decide", END])
-    return graph.compile(checkpointer=InMemorySaver())
+    return graph.compile(checkpointer=saver)
 
 
 def _next(state: RunState) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from assistant.config import Settings, config_dir, state_dir
@@ -65,7 +66,8 @@ class Pilot:
         self._limit = limit
         self._repository = repository
         self._nodes = Nodes(runner)
-        self._graph = build(self._nodes)
+        self._saver = InMemorySaver()
+        self._graph = build(self._nodes, self._saver)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -169,6 +171,7 @@ class Pilot:
             decision, note = await self._ask(interrupts[0].value)
             state = Command(resume={"decision": decision.value, "note": note})
         self._index = result["index"]
+        self._saver.delete_thread(str(self._runs))
         return self._closing(RunStatus(result["status"]), result["message"])
 
     def _closing(self, status: RunStatus, message: str) -> tuple[RunStatus, str]:
