@@ -119,8 +119,8 @@ def _outcome(draft: Draft, at_limit: bool) -> tuple[RunStatus | None, str]:
         return RunStatus.STOPPED, "Stopped; what came is kept."
     if draft.cut is not None:
         return RunStatus.FAILED, f"The reply was cut: {draft.cut}."
-    if draft.finished:
-        return RunStatus.DONE, draft.outcomes[-1].summary
+    if draft.farewell is not None:
+        return RunStatus.DONE, draft.farewell
     if not draft.calls:
         if draft.reply.answer:
             return RunStatus.DONE, ""

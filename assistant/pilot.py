@@ -91,11 +91,14 @@ class Pilot:
         """The sandbox that commands run in."""
         return self._runner.tools.sandbox
 
-    async def run(self, text: str, think: ThinkRequest) -> AsyncIterator[Event]:
-        """Answer one message; the last event is `RunFinished`. Leaving the iterator early stops the run."""
+    async def run(self, text: str, think: ThinkRequest, words: str | None = None) -> AsyncIterator[Event]:
+        """Answer one message; the last event is `RunFinished`. Leaving the iterator early stops the run.
+
+        `words` is what of the message the user wrote himself, where that is not all of it.
+        """
         self._runner.stop.clear()
         self._runner.refused.clear()
-        self._task = asyncio.ensure_future(self._drive(text, think))
+        self._task = asyncio.ensure_future(self._drive(text, think, text if words is None else words))
         try:
             while (event := await self._events.get()) is not None:
                 yield event
@@ -129,49 +132,57 @@ class Pilot:
             self.records.append(event.record)
         self._events.put_nowait(event)
 
-    async def _drive(self, text: str, think: ThinkRequest) -> None:
+    async def _drive(self, text: str, think: ThinkRequest, words: str) -> None:
         started, first = time.monotonic(), len(self.records)
         try:
-            status, message = await self._answer(text, think)
+            status, message = await self._answer(text, think, words)
             records = self.records[first:]
             tokens = sum((record.tokens for record in records), Tokens())
             self._emit(RunFinished(status, message, len(records), tokens, round(time.monotonic() - started, 3)))
         finally:
             self._events.put_nowait(None)
 
-    async def _answer(self, text: str, think: ThinkRequest) -> tuple[RunStatus, str]:
+    async def _answer(self, text: str, think: ThinkRequest, words: str) -> tuple[RunStatus, str]:
         """How the run ended, and what to say of it. Errors that people cause or can mend become a status."""
         journal = self._runner.journal
         self._emit(RunStarted(self.session, str(self._repository), self.engine, think))
         try:
             journal.append("user", sync=True, text=text, think=think)
             self._runner.transcript.user(text)
-            status, message = await self._run_graph(text, think)
+            status, message = await self._run_graph(words, think)
         except EngineRefused as error:
             status, message = RunStatus.FAILED, str(error)
         except EngineError as error:
             status, message = RunStatus.UNREACHABLE, str(error)
         except OSError as error:
             status, message = RunStatus.FAILED, f"{error.strerror or error} ({error.filename or 'no file'})"
+        except Exception as error:  # noqa: BLE001 - a run ends with RunFinished, come what may
+            status, message = RunStatus.FAILED, f"an unexpected error ({type(error).__name__}: {error})"
+        self._runner.transcript.unanswered()
         with suppress(OSError):
             journal.append("finished", status=status, message=message)
         return status, message
 
-    async def _run_graph(self, text: str, think: ThinkRequest) -> tuple[RunStatus, str]:
+    async def _run_graph(self, words: str, think: ThinkRequest) -> tuple[RunStatus, str]:
         self._runs += 1
         config: Any = {"configurable": {"thread_id": str(self._runs)}, "recursion_limit": RECURSION_LIMIT}
         state: Any = RunState(
-            words=text, think=think.value, index=self._index, step=0, limit=self._limit, call=0, status=None, message=""
+            words=words,
+            think=think.value,
+            index=self._index,
+            step=0,
+            limit=self._limit,
+            call=0,
+            status=None,
+            message="",
         )
-        while True:
-            result = await self._graph.ainvoke(state, config)
-            interrupts = result.get("__interrupt__")
-            if not interrupts:
-                break
-            decision, note = await self._ask(interrupts[0].value)
-            state = Command(resume={"decision": decision.value, "note": note})
-        self._index = result["index"]
-        self._saver.delete_thread(str(self._runs))
+        try:
+            while interrupts := (result := await self._graph.ainvoke(state, config)).get("__interrupt__"):
+                decision, note = await self._ask(interrupts[0].value)
+                state = Command(resume={"decision": decision.value, "note": note})
+        finally:
+            self._index = self._nodes.draft.index + 1 if self._nodes.draft else self._index
+            self._saver.delete_thread(str(self._runs))
         return self._closing(RunStatus(result["status"]), result["message"])
 
     def _closing(self, status: RunStatus, message: str) -> tuple[RunStatus, str]:
@@ -180,12 +191,12 @@ class Pilot:
         return status, message
 
     async def _ask(self, call: str) -> tuple[Decision, str]:
+        if self._runner.stop.is_set():
+            return Decision.NO, "the run was stopped"
         planned = self._planned(call)
         waiting: asyncio.Future[tuple[Decision, str]] = asyncio.get_running_loop().create_future()
         self._waiting[call] = waiting
         self._emit(_approval(planned, self.sandbox))
-        if self._runner.stop.is_set():
-            self.stop()
         return await waiting
 
     def _planned(self, call: str) -> PlannedCall:
@@ -220,6 +231,7 @@ async def open_pilot(
     allow: tuple[str, ...] = (),
     interactive: bool = True,
     named: Path | None = None,
+    sandbox: Sandbox | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Pilot:
     """A new session in `repository` with an engine that is already open.
@@ -236,7 +248,8 @@ async def open_pilot(
     profile = profile_for(settings.profile, info.context)
     workspace = Workspace(repository)
     directories = [config_dir(environ), state_dir(environ)]
-    sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
+    if sandbox is None:
+        sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
     test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, environ)
     shown = named or repository
     runner = StepRunner(

@@ -74,8 +74,10 @@ class Journal:
         self.append("step", sync=True, record=asdict(record))
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
+        """Let go of the file; closing again does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict):
+            if isinstance(record, dict) and isinstance(record.get("kind"), str):
                 yield record
 
 

@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from assistant.context import Transcript
 from assistant.events import (
@@ -77,7 +77,8 @@ class Draft:
     seconds: Seconds = field(default_factory=Seconds)
     calls: list[PlannedCall] = field(default_factory=list)
     outcomes: list[CallOutcome] = field(default_factory=list)
-    finished: bool = False
+    farewell: str | None = None
+    """What `finish` said; the run ends with this step."""
 
     @property
     def forced(self) -> bool:
@@ -184,6 +185,8 @@ class StepRunner:
             planned.verdict = self.permissions.judge(planned.permission)
         except ToolError as error:
             planned.error = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a model's arguments break is told to the model
+            planned.error = _unexpected(error)
         self.emit(CallStarted(draft.index, planned.id, call.name, title, call.arguments))
 
     def decided(self, planned: PlannedCall, decision: Decision, note: str, by: str) -> None:
@@ -203,20 +206,22 @@ class StepRunner:
         call = planned.call
         self.journal.append("intent", sync=durable, id=planned.id, tool=call.name, arguments=call.arguments)
         started = time.monotonic()
-        outcome, result = await self._result(planned)
+        outcome, result = await self._result(planned, over=draft.farewell is not None)
         seconds = time.monotonic() - started
         self.journal.append("result", sync=durable, id=planned.id, outcome=outcome, **asdict(result))
         self.transcript.result(result.output)
-        draft.finished = draft.finished or result.finish
+        draft.farewell = result.output if result.finish else draft.farewell
         draft.seconds = replace(draft.seconds, tools=draft.seconds.tools + seconds)
         draft.outcomes.append(
             CallOutcome(planned.id, call.name, call.arguments, outcome, result.summary, round(seconds, 3))
         )
         self.emit(CallFinished(draft.index, planned.id, call.name, outcome, result.summary, result.output))
 
-    async def _result(self, planned: PlannedCall) -> tuple[str, ToolResult]:
+    async def _result(self, planned: PlannedCall, *, over: bool) -> tuple[str, ToolResult]:
         if self.stop.is_set():
             return "stopped", _failure("the run was stopped before this was done")
+        if over:
+            return "invalid", _failure("finish came before this call; nothing runs after it")
         if planned.error or planned.tool is None or planned.verdict is None:
             return "invalid", _failure(planned.error or "the call cannot be read")
         if planned.verdict.action == "deny":
@@ -228,8 +233,12 @@ class StepRunner:
             return await self._run(planned.tool, planned.permission)
         except ToolError as error:
             return "failed", _failure(str(error))
+        except OSError as error:
+            return "failed", _failure(f"{error.strerror or error} ({error.filename or planned.call.name})")
         except Stopped:
             return "stopped", _failure("stopped by the user; what it did so far stands")
+        except Exception as error:  # noqa: BLE001 - as above
+            return "failed", _failure(_unexpected(error))
 
     async def _run(self, tool: Tool, approved: Permission | None) -> tuple[str, ToolResult]:
         if tool.permission(self.tools) != approved:
@@ -243,6 +252,10 @@ class StepRunner:
         self.journal.step(record)
         self.emit(StepFinished(record, _context_used(record.tokens, self.info.context)))
         return record
+
+
+def _unexpected(error: Exception) -> str:
+    return f"the call cannot be run ({type(error).__name__}: {error})"
 
 
 def _failure(text: str) -> ToolResult:
@@ -273,19 +286,23 @@ async def until_stopped(stream: AsyncGenerator[T, None], stop: asyncio.Event) ->
     try:
         while not stop.is_set():
             item = asyncio.ensure_future(anext(stream))
-            await asyncio.wait({item, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not item.done():
-                item.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await item
-                return
             try:
-                yield item.result()
-            except StopAsyncIteration:
+                await asyncio.wait({item, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await _cancelled(item)
+            if item.cancelled() or isinstance(item.exception(), StopAsyncIteration):
                 return
+            yield item.result()
     finally:
         stopping.cancel()
         await stream.aclose()
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel a task that is not done, and wait until it is."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
@@ -296,11 +313,7 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         raise Stopped
     finally:
         stopping.cancel()
-        if not task.done():
-            task.cancel()
+        await _cancelled(task)

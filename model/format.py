@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
@@ -104,6 +105,7 @@ class CallReader(Protocol):
 
 
 JOINER = "\u2060"
+_ESCAPE = f"<{JOINER}"
 _SEGMENT_TAGS = ("judge", "think", "answer", "tool_call")
 _MARKS = ("think_on", "think_off")
 _END_TAGS = frozenset({"<|im_end|>", "<|endoftext|>"})
@@ -149,7 +151,7 @@ class ReplyParser:
     def __init__(self, grammar: ReplyGrammar | None = None) -> None:
         grammar = grammar or kat_grammar()
         self._tags = grammar.tags
-        self._prefixes = {t[:n] for t in grammar.tags for n in range(1, len(t))}
+        self._pattern = _pattern(grammar.tags)
         self._reader = grammar.call_reader()
         self.segment = grammar.start
         self._held = ""
@@ -198,27 +200,23 @@ class ReplyParser:
 
     def _scan(self, buffer: str) -> None:
         self._held = ""
-        start = position = 0
-        while (position := buffer.find("<", position)) >= 0:
-            end = _tag_end(buffer, position, self._tags, self._prefixes)
-            if end is None:
-                self._held = buffer[position:]
-                buffer = buffer[:position]
-                break
-            if end > position:
-                if start < position:
-                    self._text(buffer[start:position])
-                self._tag_or_text(buffer[position:end])
-                start = end
-            position = max(end, position + 1)
+        start = 0
+        for found in self._pattern.finditer(buffer):
+            if start < found.start():
+                self._text(buffer[start : found.start()])
+            start = found.end()
+            self._token(found[0])
         if start < len(buffer):
             self._text(buffer[start:])
 
-    def _tag_or_text(self, found: str) -> None:
-        if found[1] == JOINER:
+    def _token(self, token: str) -> None:
+        """Act on a tag, on an escape, or on what may become one with the next piece."""
+        if token == _ESCAPE:
             self._text("<")
-        elif not self._ended and not self._tag(found):
-            self._text(found)
+        elif token not in self._tags:
+            self._held = token
+        elif not self._ended and not self._tag(token):
+            self._text(token)
 
     def _text(self, text: str) -> None:
         if self._ended:
@@ -375,17 +373,12 @@ class ReplyParser:
         return True
 
 
-_LONGEST_TAG = max(map(len, _TAGS))
-
-
-def _tag_end(buffer: str, start: int, tags: frozenset[str], prefixes: set[str]) -> int | None:
-    """End of the tag or escape that starts at `start`; `start` itself if none does; None if more text must decide."""
-    if buffer.startswith(JOINER, start + 1):
-        return start + 2
-    close = buffer.find(">", start, start + _LONGEST_TAG) + 1
-    if close:
-        return close if buffer[start:close] in tags else start
-    return None if buffer[start:] in prefixes else start
+@cache
+def _pattern(tags: frozenset[str]) -> re.Pattern[str]:
+    """Whole tags, escapes, and at the end of a piece whatever may become one of them."""
+    whole = [_ESCAPE, *sorted(tags)]
+    begun = {text[:length] for text in whole for length in range(1, len(text))}
+    return re.compile(f"{'|'.join(map(re.escape, whole))}|(?:{'|'.join(map(re.escape, sorted(begun)))})\\Z")
 
 
 def kat_grammar() -> ReplyGrammar:

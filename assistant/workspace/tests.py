@@ -120,22 +120,25 @@ def with_target(command: str, target: str) -> str:
 
 
 _PYTEST_SUMMARY = re.compile(r"^=+ short test summary info =+$", re.MULTILINE)
-_PYTEST_LINE = re.compile(
-    r"^(PASSED|FAILED|ERROR|XPASS|XFAIL) ([^\s\[]+(?:\[.*?\](?= - |$))?[^\n]*?)(?: - .*)?$", re.MULTILINE
-)
+_PYTEST_PASSED = re.compile(r"^(PASSED|XPASS) (.+)$", re.MULTILINE)
+_PYTEST_OTHER = re.compile(r"^(FAILED|ERROR|XFAIL) ([^\n\[]*?(?:\[.*?\](?= - |$))?)(?: - .*)?$", re.MULTILINE)
 _UNITTEST_LINE = re.compile(
     r"^(\w+) \(([\w.<>]+)\)(?:\n[^\n]*?)? \.\.\. (?:[^\n]*?)(ok|FAIL|ERROR|unexpected success)$", re.MULTILINE
 )
 _UNITTEST_HEAD = re.compile(r"^(FAIL|ERROR): (\w+) \(([\w.<>]+)\)", re.MULTILINE)
 _GO_LINE = re.compile(r"^\s*--- (PASS|FAIL): (\S+)", re.MULTILINE)
 _CARGO_LINE = re.compile(r"^test (\S+)(?: - [^\n]*?)? \.\.\. (ok|FAILED)$", re.MULTILINE)
-_GOOD = frozenset({"PASSED", "XFAIL", "ok", "PASS"})
+_GOOD = frozenset({"PASSED", "ok", "PASS"})
+_LEFT_OUT = frozenset({"XFAIL"})
+"""Neither passed nor failed: a test that is expected to fail proves nothing when it does."""
 
 
 def read_outcomes(output: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Ids that passed and that failed, from the output of pytest, unittest, go or cargo. A failure outweighs a pass."""
     outcomes: dict[str, bool] = {}
     for name, word in _outcomes(output):
+        if word in _LEFT_OUT:
+            continue
         outcomes[name] = outcomes.get(name, True) and word in _GOOD
     passed = tuple(name for name, good in outcomes.items() if good)
     return passed, tuple(name for name, good in outcomes.items() if not good)
@@ -144,8 +147,9 @@ def read_outcomes(output: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _outcomes(output: str) -> Iterator[tuple[str, str]]:
     *_, summary = [None, *_PYTEST_SUMMARY.finditer(output)]
     if summary is not None:
-        for word, name in _PYTEST_LINE.findall(output, summary.end()):
-            yield name.strip(), word
+        for pattern in (_PYTEST_PASSED, _PYTEST_OTHER):
+            for word, name in pattern.findall(output, summary.end()):
+                yield name.strip(), word
         return
     for name, owner, word in _UNITTEST_LINE.findall(output):
         yield _unittest_id(name, owner), word
@@ -173,7 +177,7 @@ def _problem(command: str, code: int, output: str, outcomes: bool) -> str:
         return f"The test command needs a package that is not installed ({last})."
     if code == _PYTEST_NOTHING or _ran_nothing(output):
         return "No tests were found; name another test command or target."
-    if code == _PYTEST_USAGE and "pytest" in command:
+    if code == _PYTEST_USAGE and "pytest" in command and "while loading conftest" not in output:
         return f"pytest did not understand the command ({last})."
     return ""
 
