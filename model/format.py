@@ -21,6 +21,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from model.markdown import CodeState
+
 
 class Mode(StrEnum):
     """What a reply did."""
@@ -104,6 +106,7 @@ class CallReader(Protocol):
         """The call, whole or broken; afterwards the reader is empty again."""
 
 
+_QUOTES = frozenset("'\"")
 JOINER = "\u2060"
 _ESCAPE = f"<{JOINER}"
 _SEGMENT_TAGS = ("judge", "think", "answer", "tool_call")
@@ -156,7 +159,8 @@ class ReplyParser:
         self.segment = grammar.start
         self._held = ""
         self._space = ""
-        self._last = "\n"
+        self._blank: list[str] = []
+        self._code = CodeState()
         self._parts: dict[Segment, list[str]] = {s: [] for s in Segment}
         self._mode: Mode | None = None
         self._calls: list[ToolCall] = []
@@ -233,16 +237,20 @@ class ReplyParser:
         self._emit(segment, text)
 
     def _emit(self, segment: Segment, text: str) -> None:
+        self._code.feed(text)
         self._last = text[-1]
         body = text.rstrip()
         if not body:
-            self._space += text
+            self._blank.append(text)
             return
         parts = self._parts[segment]
+        if self._blank:
+            self._space += "".join(self._blank)
+            self._blank = []
         if parts:
             whole = self._space + body
         else:
-            whole = (self._space + body).lstrip()
+            whole = body.lstrip()
             self._first_text(segment)
         self._space = text[len(body) :]
         parts.append(whole)
@@ -264,7 +272,9 @@ class ReplyParser:
     def _enter(self, segment: Segment) -> None:
         self.segment = segment
         self._space = ""
+        self._blank = []
         self._last = "\n"
+        self._code = CodeState()
 
     def _settle(self, mode: Mode) -> None:
         if self._mode is not mode:
@@ -294,18 +304,25 @@ class ReplyParser:
         return tag in ("</answer>", "</tool_call>", "</think>")
 
     def _tag_in_judge(self, tag: str) -> bool:
+        due = self.segment is Segment.MODE or (self._code.line_start and not self._code.code)
         match tag:
             case "<judge>":
                 return not self._parts[Segment.JUDGE]
-            case "</judge>":
+            case "</judge>" if not self._code.span:
                 self._enter(Segment.MODE)
-            case "<think_on>" | "<think>":
+            case "<think_on>" if not self._code.code:
                 self._settle(Mode.ON)
                 self._enter(Segment.THINK)
-            case "<think_off>" | "<answer>":
+            case "<think_off>" if not self._code.code:
                 self._settle(Mode.OFF)
                 self._enter(Segment.ANSWER)
-            case "<tool_call>":
+            case "<think>" if due:
+                self._settle(Mode.ON)
+                self._enter(Segment.THINK)
+            case "<answer>" if due:
+                self._settle(Mode.OFF)
+                self._enter(Segment.ANSWER)
+            case "<tool_call>" if due:
                 self._settle(Mode.OFF)
                 self._open_call()
             case _:
@@ -313,16 +330,17 @@ class ReplyParser:
         return True
 
     def _tag_in_think(self, tag: str) -> bool:
+        due = self._code.line_start and not self._code.code
         match tag:
             case "<think>":
                 return not self._parts[Segment.THINK]
-            case "</think>":
+            case "</think>" if self._ends_here():
                 if self._mode is None:
                     self._settle(Mode.OFF)
                 self._enter(Segment.ANSWER)
-            case "<answer>" if self._last == "\n":
+            case "<answer>" if due:
                 self._enter(Segment.ANSWER)
-            case "<tool_call>" if self._last == "\n":
+            case "<tool_call>" if due:
                 self._open_call()
             case _:
                 return False
@@ -330,20 +348,25 @@ class ReplyParser:
 
     def _tag_in_answer(self, tag: str) -> bool:
         empty = not self._parts[Segment.ANSWER]
-        quoted = self._last == "`"
         match tag:
             case "<answer>" | "<think_off>" | "</think>" if empty:
                 return True
             case "<think_on>" | "<think>" if empty:
                 self._enter(Segment.THINK)
-            case "</answer>" if not quoted:
+            case "</answer>" if self._ends_here():
                 self._enter(Segment.ANSWER)
                 self._after = self._closed = True
-            case "<tool_call>" if not quoted:
+            case "<tool_call>" if not self._code.code and self._last not in _QUOTES:
                 self._open_call()
             case _:
                 return False
         return True
+
+    def _ends_here(self) -> bool:
+        """Whether a closing tag closes: not in code or quotes, but at the start of a line even in a fence."""
+        if self._code.line_start:
+            return True
+        return not self._code.code and self._last not in _QUOTES
 
     def _tag_in_call(self, tag: str) -> bool:
         if tag != "</tool_call>" or self._reader.inside_value():

@@ -101,6 +101,13 @@ def test_a_call_comes_only_when_whole():
         ("w\n</judge>\n\n<think_off>\n<think>\nt\n</think>\na", Reply("w", Mode.ON, "t", "a")),
         ("w\n<think_off>\na `</answer>` b\n</answer>", Reply("w", Mode.OFF, answer="a `</answer>` b", closed=True)),
         ("w\n</judge>\n<think_off>\n<answer>\na\n</answer>\nb", Reply("w", Mode.OFF, "", "a\n\nb", closed=True)),
+        ("On <answer>, <think>\n</judge>\n<think_off>\na", Reply("On <answer>, <think>", Mode.OFF, answer="a")),
+        ("w\n<think_off>\nuse `x`</answer>", Reply("w", Mode.OFF, answer="use `x`", closed=True)),
+        ("w\n<think_off>\n```\nx\n```</answer>", Reply("w", Mode.OFF, answer="```\nx\n```", closed=True)),
+        ("w\n<think_off>\n```py\nx\n</answer>", Reply("w", Mode.OFF, answer="```py\nx", closed=True)),
+        ("w\n<think_off>\nf('</answer>')\n</answer>", Reply("w", Mode.OFF, answer="f('</answer>')", closed=True)),
+        ("w\n<think_on>\na `</think>` then\n</think>\na", Reply("w", Mode.ON, "a `</think>` then", "a")),
+        ("w\n<think_on>\n``</think>`` '</think>'\n</think>\na", Reply("w", Mode.ON, "``</think>`` '</think>'", "a")),
         ("w", Reply("w", None, "", "")),
         ("", Reply()),
     ],
@@ -116,6 +123,23 @@ def test_a_call_inside_the_answer_and_several_calls():
     reply, _ = parse([text])
     assert [call.name for call in reply.calls] == ["a", "b"]
     assert reply.answer == "Look."
+
+
+FENCE = "w\n<think_off>\nSo:\n```xml\n<tool_call>\n{}\n</tool_call>\n```\nThat is all.\n</answer>"
+
+
+@pytest.mark.parametrize(
+    "text", [FENCE, "w\n<think_off>\nWrite `<tool_call>{}</tool_call>`.", "w\n<think_off>\n'<tool_call>'"]
+)
+def test_a_call_that_is_only_quoted_is_text(text):
+    reply, _ = parse(list(text))
+    assert reply.calls == ()
+    assert "<tool_call>" in reply.answer
+
+
+def test_a_call_right_behind_code_is_a_call():
+    reply, _ = parse(['w\n<think_off>\nsee `x`<tool_call>{"name": "a", "arguments": {}}</tool_call>'])
+    assert [call.name for call in reply.calls] == ["a"]
 
 
 @pytest.mark.parametrize(
