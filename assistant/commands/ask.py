@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,9 @@ from assistant.commands.options import (
 )
 from assistant.errors import Exit, UserError
 from assistant.events import Event, RunFinished, RunStatus, as_json
+
+if TYPE_CHECKING:
+    from assistant.pilot import Pilot
 
 EXIT_OF = {
     RunStatus.DONE: Exit.DONE,
@@ -52,9 +56,7 @@ def ask(
     )
     rules = checked_rules(allow)
     root = repository_root(repo)
-    text = sys.stdin.read() if prompt == "-" else prompt
-    if not text.strip():
-        raise UserError("the message is empty; say what to do")
+    text = _message(prompt)
 
     async def talk() -> int:
         from assistant.pilot import open_pilot
@@ -62,6 +64,7 @@ def ask(
         pilot = await open_pilot(root, await engine_from(settings), settings, allow=rules, interactive=False)
         show = _as_lines() if json_ else _as_text()
         code = Exit.NOT_ACHIEVED
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop_once, pilot)
         try:
             async for event in pilot.run(text, settings.think):
                 show(event)
@@ -74,9 +77,25 @@ def ask(
     return asyncio.run(talk())
 
 
+def _message(prompt: str) -> str:
+    """The message, from standard input if `prompt` is a dash."""
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if prompt == "-" else prompt
+    if not text.strip():
+        raise UserError("the message is empty; say what to do")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError("the message is not UTF-8; convert it first")
+    return text
+
+
+def _stop_once(pilot: Pilot) -> None:
+    """Ctrl-C stops the run, which still says how it ended; a second one ends the program."""
+    pilot.stop()
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+
 def _as_lines() -> Callable[[Event], None]:
     def show(event: Event) -> None:
-        print(json.dumps(as_json(event), ensure_ascii=False), flush=True)
+        print(json.dumps(as_json(event)), flush=True)
 
     return show
 

@@ -25,6 +25,8 @@ from assistant.commands.options import (
 )
 from assistant.errors import Exit, UserError
 from assistant.fix.report import FixReport
+from assistant.fix.request import FixRequest
+from assistant.safety.sanitize import sanitize
 
 
 def fix(
@@ -39,6 +41,7 @@ def fix(
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
     test_timeout: Annotated[float | None, typer.Option("--test-timeout", help="seconds a test run may take")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="seconds the agent may take")] = 1_800.0,
     allow_test_edits: Annotated[bool, typer.Option("--allow-test-edits", help="tests may be changed")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="put the patch into the files")] = False,
     patch: Annotated[Path | None, typer.Option("--patch", metavar="FILE", help="write the patch to a file")] = None,
@@ -56,17 +59,19 @@ def fix(
     )
     try:
         root = repository_root(repo)
-        report = asyncio.run(_report(root, settings, test, _issue(issue, issue_file), allow_test_edits, not json_))
-    except Exception as error:
+        request = FixRequest(root, settings, test, _issue(issue, issue_file), allow_test_edits, timeout)
+        report = asyncio.run(_report(request, show=not json_))
+        if report.status == "fixed":
+            _deliver(report, root, patch, apply=apply, quiet=json_)
+    except (Exception, KeyboardInterrupt) as error:
         if json_:
-            print(json.dumps(FixReport("error", " ".join(str(error).split())).as_json(), ensure_ascii=False))
+            message = " ".join(str(error).split()) or "interrupted"
+            print(json.dumps(FixReport("error", message).as_json()))
         raise
     if json_:
-        print(json.dumps(report.as_json(), ensure_ascii=False))
-    if report.status == "fixed":
-        _deliver(report, root, patch, apply=apply, quiet=json_)
-    if not json_:
-        print(report.message, file=sys.stderr)
+        print(json.dumps(report.as_json()))
+    else:
+        print(sanitize(report.message), file=sys.stderr)
     return Exit.NOT_ACHIEVED if report.status == "not_fixed" else Exit.DONE
 
 
@@ -81,17 +86,12 @@ def _issue(text: str | None, file: Path | None) -> str | None:
         raise UserError(f"the issue cannot be read from {file}: {error}") from None
 
 
-async def _report(
-    root: Path, settings: object, test: str | None, issue: str | None, allow_test_edits: bool, show: bool
-) -> FixReport:
-    from assistant.config import Settings
-    from assistant.fix.run import FixRequest, fix
+async def _report(request: FixRequest, *, show: bool) -> FixReport:
+    from assistant.fix.run import fix
     from assistant.protocols.text import TextOutput
 
-    assert isinstance(settings, Settings)
-    request = FixRequest(root, settings, test, issue, allow_test_edits)
     watch = TextOutput(sys.stderr, sys.stderr).show if show else lambda _: None
-    return await fix(request, lambda: engine_from(settings), watch)
+    return await fix(request, lambda: engine_from(request.settings), watch)
 
 
 def _deliver(report: FixReport, root: Path, file: Path | None, *, apply: bool, quiet: bool) -> None:
@@ -100,7 +100,17 @@ def _deliver(report: FixReport, root: Path, file: Path | None, *, apply: bool, q
     if apply:
         _apply(report.patch, root)
     if not (file or apply or quiet):
-        sys.stdout.write(report.patch)
+        _print(report.patch)
+
+
+def _print(patch: str) -> None:
+    """The patch for people is harmless to their terminal; for programs it is exact."""
+    if sys.stdout.isatty():
+        print(sanitize(patch), end="")
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(patch.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
 
 
 def _apply(patch: str, root: Path) -> None:

@@ -23,7 +23,7 @@ def list_sessions(json_: Json = False) -> None:
 
     rows = summaries(sessions_dir(state_dir(os.environ)))
     if json_:
-        print(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
+        print(json.dumps([asdict(row) for row in rows]))
         return
     if not rows:
         print("No sessions yet; `kat` or `kat ask` begins one.")
@@ -41,7 +41,7 @@ def show_session(
     records = list(read(find(sessions_dir(state_dir(os.environ)), session)))
     if json_:
         for record in records:
-            print(json.dumps(record, ensure_ascii=False))
+            print(json.dumps(record))
         return
     for record in records:
         _print(record)

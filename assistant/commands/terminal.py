@@ -26,7 +26,7 @@ def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("the interface needs a terminal; `kat ask PROMPT` works without one")
     gc.disable()  # nothing that the first screen needs is garbage yet
-    from tui.app import KatApp
+    from tui.app import run
 
     async def open_agent() -> Agent:
         gc.freeze()
@@ -39,4 +39,4 @@ def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -
             raise EngineError(str(error)) from error
         return agent
 
-    return KatApp(open_agent, root, think=settings.think, version=__version__).run() or 0
+    return run(open_agent, root, think=settings.think, version=__version__)

@@ -15,6 +15,10 @@ from assistant.errors import UserError
 from assistant.workspace.files import Workspace
 
 _MAX_FILES = 200_000
+DEPENDENCIES = ("node_modules", ".venv", "venv")
+"""Folders that tests need and that are never copied; the sandbox shows the original's, read-only."""
+_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding\n"
+"""Bytes stay as they are, whatever the repository's own attributes say."""
 _GIT_ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -48,6 +52,10 @@ class WorkingCopy:
         self._git("add", "--all")
         return self._git("write-tree").strip()
 
+    def drop_ignored(self) -> None:
+        """Remove what git ignores: nothing of it came from the original, and no patch would bring it there."""
+        self._git("clean", "-ffdXq")
+
     def restore(self, paths: list[str]) -> None:
         """Bring these files back to what they were."""
         known = [path for path in paths if self._git("ls-tree", "--name-only", "HEAD", "--", path)]
@@ -61,6 +69,8 @@ class WorkingCopy:
         self._git("init", "--quiet")
         self._git("config", "core.autocrlf", "false")
         self._git("config", "core.fileMode", "true")
+        (self.root / ".git/info").mkdir(exist_ok=True)
+        (self.root / ".git/info/attributes").write_text(_ATTRIBUTES)
         self._git("add", "--all", "--force")
         self._git("commit", "--quiet", "--allow-empty", "--no-verify", "-m", "as it was")
 
@@ -71,14 +81,13 @@ class WorkingCopy:
             cwd=self.root,
             env=environment,
             capture_output=True,
-            text=True,
-            errors="surrogateescape",
             timeout=300,
             check=False,
         )
         if done.returncode:
-            raise UserError(f"git {arguments[0]} failed in the working copy: {done.stderr.strip()[:200]}")
-        return done.stdout
+            reason = done.stderr.decode(errors="replace").strip()[:200]
+            raise UserError(f"git {arguments[0]} failed in the working copy: {reason}")
+        return done.stdout.decode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -93,7 +102,8 @@ def working_copy(workspace: Workspace) -> Iterator[WorkingCopy]:
         root.mkdir()
         try:
             for name in workspace.list(limit=_MAX_FILES).paths:
-                _copy(workspace.root / name, root / name)
+                if set(DEPENDENCIES).isdisjoint(Path(name).parts):
+                    _copy(workspace.root / name, root / name)
         except OSError as error:
             raise UserError(f"the repository cannot be copied: {error.strerror} ({error.filename})") from None
         copy = WorkingCopy(root)

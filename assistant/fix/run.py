@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.config import Settings, config_dir, state_dir
+from assistant.config import config_dir, state_dir
 from assistant.errors import UserError
 from assistant.events import Event, RunFinished, RunStatus
-from assistant.fix.copy import WorkingCopy, working_copy
+from assistant.fix.copy import DEPENDENCIES, WorkingCopy, working_copy
 from assistant.fix.report import FixReport, Receipt, receipt
+from assistant.fix.request import FixRequest
 from assistant.safety.sandbox import Sandbox, detect
 from assistant.workspace.files import Workspace
 from assistant.workspace.tests import TestReport, find_test_command, is_test_file, run_tests
@@ -22,16 +23,8 @@ _OUTPUT_SHOWN = 2_000
 """Characters of failing output that the model is shown at once (our choice); it can run the tests for the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixRequest:
-    """What to fix and how. Without `test_command` one is looked for; `timeout` is seconds for the whole."""
-
-    repository: Path
-    settings: Settings
-    test_command: str | None = None
-    issue: str | None = None
-    allow_test_edits: bool = False
-    timeout: float = 1_800.0
+_RUNNER_SETTINGS = frozenset({"pytest.ini", "tox.ini", ".coveragerc"})
+_RUNNERS = frozenset({"Makefile", "makefile", "GNUmakefile", "package.json", "pyproject.toml", "setup.cfg"})
 
 
 async def fix(
@@ -52,82 +45,124 @@ async def _fix(
     request: FixRequest, open_engine: Callable[[], Awaitable[Engine]], watch: Callable[[Event], None]
 ) -> FixReport:
     workspace = Workspace(request.repository)
-    command = (
-        request.test_command or request.settings.test_command or await asyncio.to_thread(find_test_command, workspace)
-    )
+    command = request.test_command or request.settings.test_command
+    command = command or await asyncio.to_thread(find_test_command, workspace)
     if command is None:
         raise UserError("no tests were found; say how they run with --test COMMAND")
     with working_copy(workspace) as copy:
-        sandbox = await asyncio.to_thread(_sandbox, copy.root)
-        before = await _tests(sandbox, copy, command, request)
-        _refuse_unusable(before)
+        bench = _Bench(request, copy, await asyncio.to_thread(_sandbox, copy.root, workspace.root), command)
+        before = await bench.tests()
+        if not before.ran:
+            raise UserError(f"{before.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
         if before.exit_code == 0 and not request.issue:
-            return FixReport("nothing_to_fix", "All tests pass.", command, receipt=_receipt(before, copy))
-        return await _work(request, copy, sandbox, before, open_engine, watch)
+            return FixReport("nothing_to_fix", "All tests pass.", command, receipt=bench.receipt(before))
+        return await _work(bench, before, open_engine, watch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Where the work is done: the copy, its sandbox and its tests."""
+
+    request: FixRequest
+    copy: WorkingCopy
+    sandbox: Sandbox
+    command: str
+
+    async def tests(self) -> TestReport:
+        """Run the tests in a throw-away view of the copy."""
+        timeout = self.request.settings.command_timeout
+        return await run_tests(self.sandbox, Workspace(self.copy.root), self.command, timeout=timeout, throwaway=True)
+
+    def receipt(self, report: TestReport) -> Receipt:
+        """The receipt for a run of the tests on the copy as it is now."""
+        return receipt(report.command, report.exit_code, self.copy.tree(), report.output)
 
 
 async def _work(
-    request: FixRequest,
-    copy: WorkingCopy,
-    sandbox: Sandbox,
+    bench: _Bench,
     before: TestReport,
     open_engine: Callable[[], Awaitable[Engine]],
     watch: Callable[[Event], None],
 ) -> FixReport:
     from assistant.pilot import open_pilot
 
-    settings = replace(request.settings, test_command=before.command)
+    request = bench.request
+    settings = replace(request.settings, test_command=bench.command)
     pilot = await open_pilot(
-        copy.root,
+        bench.copy.root,
         await open_engine(),
         settings,
         allow=("read", "edit", "command"),
         interactive=False,
         named=request.repository,
+        sandbox=bench.sandbox,
     )
     end: RunFinished | None = None
+    out_of_time = asyncio.get_running_loop().call_later(request.timeout, pilot.stop)
     try:
-        async for event in pilot.run(_prompt(before, request.issue), settings.think):
+        async for event in pilot.run(_prompt(before, request.issue), settings.think, words=request.issue or ""):
             watch(event)
             end = event if isinstance(event, RunFinished) else end
     finally:
+        out_of_time.cancel()
         await pilot.aclose()
     if end is None or end.status is RunStatus.UNREACHABLE:
         raise EngineError(end.message if end else "the run ended without a result")
-    report = await _verified(request, copy, sandbox, before, end.message)
+    report = await _verified(bench, before, end.message)
     return replace(report, steps=tuple(pilot.records), tokens=end.tokens)
 
 
-async def _verified(
-    request: FixRequest, copy: WorkingCopy, sandbox: Sandbox, before: TestReport, message: str
-) -> FixReport:
+async def _verified(bench: _Bench, before: TestReport, message: str) -> FixReport:
+    """Run the tests on what the patch brings, and nothing else; compare with before."""
+    copy = bench.copy
+    copy.drop_ignored()
+    if not bench.request.allow_test_edits:
+        copy.restore([path for path in copy.files() if _is_of_the_tests(path, before)])
     files = copy.files()
-    touched = [path for path in files if is_test_file(path)]
-    if touched and not request.allow_test_edits:
-        copy.restore(touched)
-        files = copy.files()
-    after = await _tests(sandbox, copy, before.command, request)
-    lost = sorted(set(before.passed) - set(after.passed))
-    report = FixReport(
-        status="not_fixed",
-        message="",
-        test_command=before.command,
+    after = await bench.tests()
+    fixed, why = _verdict(before, after, files, message)
+    return FixReport(
+        status="fixed" if fixed else "not_fixed",
+        message=why,
+        test_command=bench.command,
         failed_before=before.failed,
         failed_after=after.failed,
         patch=copy.patch(),
         files=tuple(files),
         candidates=1,
-        receipt=_receipt(after, copy),
+        receipt=bench.receipt(after),
     )
-    if after.timed_out:
-        return replace(report, message=f"The tests did not end within {request.settings.command_timeout:.0f} s.")
-    if after.exit_code == 0 and not lost and files:
-        return replace(report, status="fixed", message=_fixed(before, after))
+
+
+def _verdict(before: TestReport, after: TestReport, files: list[str], message: str) -> tuple[bool, str]:
+    """Whether what failed passes now and what passed still does, and what to say."""
+    lost = sorted(set(before.passed) - set(after.passed))
+    missing = [name for name in before.failed if not _passes(name, after)]
     if not files:
-        return replace(report, message=f"Nothing was changed. {message}".strip())
+        return False, f"Nothing was changed. {message}".strip()
+    if after.timed_out:
+        return False, after.problem
     if lost:
-        return replace(report, message=f"{lost[0]} passed before and does not now.")
-    return replace(report, message=f"The tests still fail (exit code {after.exit_code}). {message}".strip())
+        return False, f"{lost[0]} passed before and does not now."
+    if after.exit_code != 0:
+        return False, f"The tests still fail (exit code {after.exit_code}). {message}".strip()
+    if missing:
+        return False, f"{missing[0]} failed before and was not seen to pass; it may be skipped or not collected."
+    return True, _fixed(before, after)
+
+
+def _passes(name: str, report: TestReport) -> bool:
+    """Whether a test passed, or, for a file that could not be collected, tests in it did."""
+    return name in report.passed or any(passed.startswith((f"{name}::", f"{name}.")) for passed in report.passed)
+
+
+def _is_of_the_tests(path: str, before: TestReport) -> bool:
+    """Whether a change to `path` could change what is tested, and how.
+
+    Where single tests have no names the exit code is all the proof there is, and how they are run must not change.
+    """
+    names_known = bool(before.passed or before.failed)
+    return is_test_file(path) or path in _RUNNER_SETTINGS or (not names_known and path in _RUNNERS)
 
 
 def _fixed(before: TestReport, after: TestReport) -> str:
@@ -135,22 +170,10 @@ def _fixed(before: TestReport, after: TestReport) -> str:
     return f"{mended} failing test{'' if mended == 1 else 's'} now pass; {len(after.passed)} pass in all."
 
 
-def _receipt(report: TestReport, copy: WorkingCopy) -> Receipt:
-    return receipt(report.command, report.exit_code, copy.tree(), report.output)
-
-
-def _sandbox(root: Path) -> Sandbox:
-    return detect(root, config_dirs=[config_dir(), state_dir()])
-
-
-async def _tests(sandbox: Sandbox, copy: WorkingCopy, command: str, request: FixRequest) -> TestReport:
-    timeout = min(request.settings.command_timeout, request.timeout)
-    return await run_tests(sandbox, Workspace(copy.root), command, timeout=timeout, throwaway=True)
-
-
-def _refuse_unusable(report: TestReport) -> None:
-    if not report.ran:
-        raise UserError(f"{report.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
+def _sandbox(root: Path, original: Path) -> Sandbox:
+    """The copy's sandbox, in which the original's installed dependencies are seen."""
+    shown = tuple((original / name, root / name) for name in DEPENDENCIES if (original / name).is_dir())
+    return replace(detect(root, config_dirs=[config_dir(), state_dir()]), shown=shown)
 
 
 def _prompt(before: TestReport, issue: str | None) -> str:

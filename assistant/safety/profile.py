@@ -34,6 +34,8 @@ class View:
     proc: bool = True
     overlay: bool = False
     copy: Path | None = None
+    shown: tuple[tuple[Path, Path], ...] = ()
+    """Folders from elsewhere, and where in the repository they are seen, read-only."""
 
     @property
     def throwaway(self) -> bool:
@@ -75,6 +77,8 @@ def _mounts(view: View) -> Iterator[Mount]:
     for path in needed:
         yield _read_only(path, 1)
     yield _repository(view)
+    for source, target in view.shown:
+        yield Mount(target, 5, ("--ro-bind", str(source), str(target)))
     for path in _git_directories(view.repository, hidden):
         yield _read_only(path, 1)
     yield from _masks(view, (*needed, view.repository), hidden)

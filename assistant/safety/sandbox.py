@@ -68,6 +68,8 @@ class Sandbox:
     overlay: bool = False
     config_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    shown: tuple[tuple[Path, Path], ...] = ()
+    """Folders from elsewhere, and where in the repository commands see them, read-only."""
 
     @property
     def contains(self) -> bool:
@@ -136,7 +138,7 @@ class Sandbox:
 
     @asynccontextmanager
     async def _view(self, throwaway: bool) -> AsyncIterator[View]:
-        view = View(self.repository, self.environ, self.config_dirs, proc=self.tier == "bubblewrap")
+        view = View(self.repository, self.environ, self.config_dirs, proc=self.tier == "bubblewrap", shown=self.shown)
         if not throwaway:
             yield view
         elif self.overlay:

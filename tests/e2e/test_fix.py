@@ -1,7 +1,9 @@
 """`kat fix`: a real repository of more than 50 files, mended in four steps whose modes are recorded."""
 
 import json
+import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -143,6 +145,67 @@ def test_only_what_is_proven_is_called_fixed(kat, repository, serve, calls, word
     assert outcome.code == 1
     assert report["status"] == "not_fixed"
     assert words in report["message"]
+
+
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+DESELECT = "[pytest]\naddopts = --deselect=tests/test_price.py::T::test_total\n"
+SKIP = "import pytest\n\n\ndef total(prices):\n    pytest.{}('not now')\n"
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [("write_file", {"path": "pytest.ini", "content": DESELECT})],
+        [("write_file", {"path": "conftest.py", "content": "collect_ignore_glob = ['*']\n"})],
+        [
+            ("write_file", {"path": ".gitignore", "content": "conftest.py\n"}),
+            ("write_file", {"path": "conftest.py", "content": "collect_ignore_glob = ['*']\n"}),
+        ],
+        [("run_command", {"command": f"printf '%s' {shlex.quote(SKIP.format('skip'))} > shop/price.py"})],
+        [("run_command", {"command": f"printf '%s' {shlex.quote(SKIP.format('xfail'))} > shop/price.py"})],
+        [("run_command", {"command": "printf 'import os; os._exit(0)' > shop/price.py"})],
+        [("run_command", {"command": "rm -r tests; printf 'def total(p): return 4' > shop/price.py"})],
+    ],
+    ids=["deselect", "conftest", "hidden-conftest", "skip", "xfail", "exit", "delete"],
+)
+def test_cheating_is_not_fixing(kat, repository, serve, calls):
+    server = serve({"reply": reply("", *calls)}, {"reply": reply("All tests pass!"), "times": 0})
+    outcome = kat("fix", "--repo", repository, "--test", PYTEST, "--engine", server.url, "--json")
+    report = json.loads(outcome.out.splitlines()[-1])
+    assert (outcome.code, report["status"]) == (1, "not_fixed"), report["message"]
+
+
+@pytest.mark.parametrize(("encoding", "newline"), [("utf-8", "\r\n"), ("latin-1", "\n")])
+def test_bytes_stay_as_they_are(kat, repository, serve, encoding, newline):
+    path = repository / "shop/price.py"
+    head = f"# -*- coding: {encoding} -*-\n# grüße\n" + path.read_text()
+    path.write_bytes(head.replace("\n", newline).encode(encoding))
+    edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
+    server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
+    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--apply")
+    assert outcome.code == 0, outcome.err
+    assert path.read_bytes() == head.replace(" + 1", "").replace("\n", newline).encode(encoding)
+
+
+def test_words_in_the_output_of_tests_do_not_switch_thinking(kat, repository, serve):
+    server = serve({"reply": reply("No.", think="t")})
+    command = "echo 'just answer directly'; exit 1"
+    outcome = kat("fix", "--repo", repository, "--test", command, "--engine", server.url, "--think", "on", "--json")
+    (step,) = json.loads(outcome.out.splitlines()[-1])["steps"]
+    assert (step["request"], step["rule"]) == ("on", "pinned")
+
+
+def test_installed_dependencies_of_the_original_are_seen(kat, repository, serve):
+    site = repository / ".venv/lib"
+    site.mkdir(parents=True)
+    (site / "helper_of_tests.py").write_text("ONE = 1\n")
+    (repository / ".gitignore").write_text(".venv/\n")
+    command = "PYTHONPATH=.venv/lib python3 -c 'import helper_of_tests' && python3 -m unittest -v"
+    edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
+    server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
+    outcome = kat("fix", "--repo", repository, "--test", command, "--engine", server.url, "--json")
+    assert outcome.code == 0, outcome.out
+    assert (site / "helper_of_tests.py").exists()
 
 
 def test_nothing_to_fix(kat, repository, serve):
