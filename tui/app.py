@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
@@ -33,6 +36,9 @@ FLUSH_SECONDS = 0.05
 QUIT_SECONDS = 2.0
 """How soon a second Ctrl+C must follow the first."""
 
+_KILLED = 128
+"""Added to a signal's number, it is the exit status of who ended by it."""
+
 _CYCLE = (ThinkRequest.AUTO, ThinkRequest.ON, ThinkRequest.OFF)
 
 
@@ -42,7 +48,7 @@ class KatApp(App[int]):
     CSS_PATH = Path(__file__).parent / "styles" / "kat.tcss"
     TITLE = "KAT Pilot"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - declared so by Textual
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall")]  # noqa: RUF012 - declared so by Textual
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall"), (40, "-high")]  # noqa: RUF012 - declared so by Textual
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop and keep what came; else empty the prompt"),
         Binding("ctrl+t", "cycle_think", "Think auto, on, off"),
@@ -80,7 +86,7 @@ class KatApp(App[int]):
         self.prompt = Prompt(NAMES)
         self.status = StatusBar(clock)
         self.status.set_reactive(StatusBar.think, think)
-        self.presenter = Presenter(self.transcript, self.status, self.approval, self.waiting, self.prompt)
+        self.presenter = Presenter(self.transcript, self.status, self.approval, self.waiting, self.prompt, clock)
         self.conversation = Conversation(open_agent, self.presenter)
         self._flusher: Timer | None = None
 
@@ -99,12 +105,25 @@ class KatApp(App[int]):
 
     def on_mount(self) -> None:
         """Paint first, open the agent then."""
+        self._leave_on_signals()
         self.prompt.focus()
         self._flusher = self.set_interval(FLUSH_SECONDS, self.presenter.flush)
         self._show_think(self.status.think)
         if self._first_prompt:
             self.conversation.send(self._first_prompt, self.status.think)
         self.call_after_refresh(self._open)
+
+    def _leave_on_signals(self) -> None:
+        """Leave in order when told to end: the terminal is restored and the session closed."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            if (number := getattr(signal, name, None)) is None:
+                continue
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+                loop.add_signal_handler(number, self._leave, _KILLED + number)
+
+    def _leave(self, status: int) -> None:
+        self.exit(status, return_code=status)
 
     def _open(self) -> None:
         self.run_worker(self.conversation.serve(), name="conversation", exclusive=True)
@@ -204,6 +223,11 @@ def _short_path(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path)
 
 
+def exit_status(app: KatApp) -> int:
+    """The exit status of a program that is over; 1 after a crash, even one while leaving."""
+    return app.return_code or app.return_value or 0
+
+
 def run(
     open_agent: AgentFactory,
     repository: Path,
@@ -215,5 +239,5 @@ def run(
 ) -> int:
     """Run the program until the user leaves; returns its exit status."""
     app = KatApp(open_agent, repository, think=think, first_prompt=first_prompt, greeting=greeting, version=version)
-    status = app.run()
-    return (app.return_code or 0) if status is None else status
+    app.run()
+    return exit_status(app)

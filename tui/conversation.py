@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class View(Protocol):
 
     async def offline(self, reason: str) -> None:
         """The agent could not be opened."""
+
+    async def failed(self, reason: str) -> None:
+        """A run broke off; the agent is still there."""
 
     async def begin(self, message: Message) -> None:
         """A run begins."""
@@ -116,6 +119,9 @@ class Conversation:
         except EngineError as error:
             await self._view.offline(str(error))
             return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user can read it and try again
+            await self._view.offline(unexpected(error))
+            return False
         await self._view.ready(self._agent.engine)
         return True
 
@@ -125,13 +131,30 @@ class Conversation:
         self.running, self.stopping = True, False
         self._tell_queue()
         try:
-            await self._view.begin(message)
-            async for event in self._agent.run(message.text, message.think):
-                await self._view.present(event)
+            await self._play(self._agent, message)
+        except Exception as error:  # noqa: BLE001 - a run that breaks must not take the conversation with it
+            self._agent.stop()
+            await self._view.failed(f"{unexpected(error)}; the conversation goes on")
         finally:
             self.running = self.stopping = False
         if self._agent is not None:
             await self._view.ready(self._agent.engine)
 
+    async def _play(self, agent: Agent, message: Message) -> None:
+        await self._view.begin(message)
+        events = agent.run(message.text, message.think)
+        try:
+            async for event in events:
+                await self._view.present(event)
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
+
     def _tell_queue(self) -> None:
         self._view.show_queue([message.text for message in self._waiting])
+
+
+def unexpected(error: Exception) -> str:
+    """What to say of an error that nobody foresaw."""
+    text = str(error)
+    return f"an unexpected error ({type(error).__name__}{': ' if text else ''}{text})"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from textual.content import Content, Span
 from textual.highlight import highlight
 
-from tui.prose import EMPTY, Line
+from tui.prose import EMPTY, LONGEST_LINE, GrowingText, Line
 
 _BULLETS = ("• ", "◦ ", "▪ ")
 _QUOTE = Content.styled("▎ ", "$secondary")
 _CODE_FILL = "on $code"
+_CODE_EDGE = Content(" ")
 _CODE_LIMIT = 40_000
 _INLINE_STYLES = {"em_open": "italic", "strong_open": "bold", "s_open": "strike", "link_open": "underline $primary"}
 
@@ -26,12 +28,16 @@ def _parser() -> MarkdownIt:
 
 
 class MarkdownText:
-    """Markdown that grows; `lines` is how it looks so far. Feeding is linear for text made of short blocks."""
+    """Markdown that grows; `lines` is how it looks so far, `close` how it looks at its end.
+
+    A block is settled when the next one starts. Code that is not yet closed is shown row by row without colours.
+    """
 
     def __init__(self, source: str = "") -> None:
         self.source = source
         self._settled: list[Line] = []
         self._start = 0
+        self._fence: _OpenFence | None = None
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
@@ -39,23 +45,90 @@ class MarkdownText:
 
     def lines(self) -> list[Line]:
         """All lines; those of blocks that can no longer change are the same objects as before."""
-        tail = self.source[self._start :]
+        if self._fence is not None and not self._read_fence(self._fence):
+            return self._settled + self._fence.lines()
+        base, tail = self._start, self.source[self._start :]
         tokens = _parser().parse(tail)
         last = next((i for i in reversed(range(len(tokens))) if _opens_block(tokens[i])), 0)
         if last:
-            self._settled += render(tokens[:last], follows=bool(self._settled))
-            row = (tokens[last].map or [0])[0]
-            self._start += sum(map(len, tail.split("\n")[:row])) + row
-        return self._settled + render(tokens[last:], follows=bool(self._settled))
+            self._settle(tokens[:last], _offset(tail, _first_row(tokens[last])))
+        if tokens and tokens[last].type == "fence":
+            body = _offset(tail, _first_row(tokens[last]) + 1)
+            if tail[body - 1] == "\n":
+                self._fence = _OpenFence(tokens[last], follows=bool(self._settled), start=base + body)
+                return self.lines()
+        return self._settled + render(tokens[last:], follows=bool(self._settled), growing=True)
+
+    def close(self) -> list[Line]:
+        """All lines, nothing more to come."""
+        return self._settled + render(_parser().parse(self.source[self._start :]), follows=bool(self._settled))
+
+    def _read_fence(self, fence: _OpenFence) -> bool:
+        """Whether the fence is closed now; then it is settled."""
+        if not fence.read(self.source):
+            return False
+        self._fence = None
+        self._settle(_parser().parse(self.source[self._start : fence.position]), fence.position - self._start)
+        return True
+
+    def _settle(self, tokens: list[Token], length: int) -> None:
+        self._settled += render(tokens, follows=bool(self._settled))
+        self._start += length
+
+
+class _OpenFence:
+    """Code whose end has not come: its rows as they are."""
+
+    def __init__(self, token: Token, *, follows: bool, start: int) -> None:
+        mark = token.markup
+        self.position = start
+        self._close = re.compile(rf" {{0,3}}{re.escape(mark[0])}{{{len(mark)},}}[ \t]*")
+        self._above = [Line(EMPTY)] if follows else []
+        self._text = GrowingText(_CODE_EDGE, "$text", fill=_CODE_FILL)
+        self._rest = ""
+        self._long = False
+
+    def read(self, source: str) -> bool:
+        """Take what is new in `source`; whether the code is closed, `position` being behind it then."""
+        while (end := source.find("\n", self.position)) >= 0:
+            row, self.position = source[self.position : end], end + 1
+            if not self._long and self._close.fullmatch(row):
+                return True
+            self._long = False
+            self._text.feed(f"{row}\n")
+        self._rest = source[self.position :]
+        if len(self._rest) > LONGEST_LINE:
+            self._text.feed(self._rest)
+            self.position, self._rest, self._long = len(source), "", True
+        return False
+
+    def lines(self) -> list[Line]:
+        """The rows so far."""
+        rest = "" if self._close.fullmatch(self._rest) else self._rest
+        empty = Line(EMPTY, _CODE_EDGE, fill=_CODE_FILL)
+        return [*self._above, *(self._text.lines(rest) or [empty])]
+
+
+def _first_row(token: Token) -> int:
+    return token.map[0] if token.map else 0
+
+
+def _offset(text: str, row: int) -> int:
+    """Where `row` starts in `text`."""
+    at = 0
+    for _ in range(row):
+        at = text.find("\n", at) + 1 or len(text)
+    return at
 
 
 def _opens_block(token: Token) -> bool:
     return token.level == 0 and token.nesting >= 0 and token.map is not None
 
 
-def render(tokens: Iterable[Token], *, follows: bool = False) -> list[Line]:
-    """The lines of parsed blocks; `follows` says that other blocks stand above them."""
-    writer = _Writer(follows)
+def render(tokens: Sequence[Token], *, follows: bool = False, growing: bool = False) -> list[Line]:
+    """The lines of parsed blocks; `follows` says that others stand above them, `growing` that the last may go on."""
+    leaf = next((token for token in reversed(tokens) if token.nesting == 0), None)
+    writer = _Writer(follows, leaf if growing else None)
     for token in tokens:
         writer.write(token)
     return writer.lines
@@ -64,9 +137,10 @@ def render(tokens: Iterable[Token], *, follows: bool = False) -> list[Line]:
 class _Writer:
     """Turns block tokens into lines, keeping track of margins, list markers and tables."""
 
-    def __init__(self, follows: bool) -> None:
+    def __init__(self, follows: bool, growing: Token | None) -> None:
         self.lines: list[Line] = []
         self._follows = follows
+        self._growing = growing
         self._margins: list[Content] = []
         self._marker: Content | None = None
         self._counters: list[int | None] = []
@@ -171,10 +245,10 @@ class _Writer:
 
     def _code(self, token: Token) -> None:
         code = token.content.rstrip("\n")
-        language = token.info.split()[0] if token.info.split() and len(code) < _CODE_LIMIT else "text"
-        edge = Content(" ")
-        self._margins.append(edge)
-        for row in highlight(code, language=language).split("\n", allow_blank=True):
+        named = token.info.split() if len(code) < _CODE_LIMIT and token is not self._growing else []
+        self._margins.append(_CODE_EDGE)
+        plain = (Content.styled(row, "$text") for row in code.split("\n"))
+        for row in _coloured(code, named[0]) if named else plain:
             self._line(row, fill=_CODE_FILL)
         self._margins.pop()
 
@@ -186,6 +260,12 @@ class _Writer:
             self._line(body.stylize("bold") if number == 0 else body)
             if number == 0:
                 self._line(Content.styled("─┼─".join("─" * width for width in widths), "$faint"))
+
+
+@lru_cache(maxsize=32)
+def _coloured(code: str, language: str) -> tuple[Content, ...]:
+    """The rows of code; kept, for a list is rendered anew while it grows."""
+    return tuple(highlight(code, language=language).split("\n", allow_blank=True))
 
 
 def _padded(row: Sequence[Content], widths: Sequence[int]) -> list[Content]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 
 from assistant.events import (
     ApprovalAsked,
@@ -40,12 +41,21 @@ _ENDINGS: dict[RunStatus, tuple[Level, str]] = {
     RunStatus.UNREACHABLE: ("error", "the engine does not answer; start it and send your message again"),
 }
 
+_REST = 4.0
+"""How much longer than a flush the pause after it is, at least."""
+
 
 class Presenter:
     """Shows a conversation. Text of segments waits for `flush`; everything else shows at once."""
 
     def __init__(
-        self, transcript: Transcript, status: StatusBar, approval: ApprovalPanel, queue: QueueView, prompt: Prompt
+        self,
+        transcript: Transcript,
+        status: StatusBar,
+        approval: ApprovalPanel,
+        queue: QueueView,
+        prompt: Prompt,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._transcript = transcript
         self._status = status
@@ -54,6 +64,8 @@ class Presenter:
         self._prompt = prompt
         self._step: StepView | None = None
         self._open_calls: dict[str, CallView] = {}
+        self._clock = clock
+        self._rested = float("-inf")
 
     async def loading(self) -> None:
         """The agent is being opened."""
@@ -68,6 +80,10 @@ class Presenter:
         """The agent could not be opened; what waits keeps waiting."""
         self._status.activity = Activity.OFFLINE
         await self.say("error", f"{reason}\n/retry tries again.")
+
+    async def failed(self, reason: str) -> None:
+        """The run is over, and it did not end by itself."""
+        await self._end_run("error", reason)
 
     async def begin(self, message: Message) -> None:
         """Show the user's message; it is the start of a run, and the place to look at."""
@@ -84,9 +100,13 @@ class Presenter:
         self._queue.tell(waiting)
 
     def flush(self) -> None:
-        """Show the text that came since the last time."""
-        if self._step is not None:
-            self._step.flush()
+        """Show the text that came since the last time, unless that took long: keys must not wait for it."""
+        start = self._clock()
+        if self._step is None or start < self._rested:
+            return
+        self._step.flush()
+        now = self._clock()
+        self._rested = now + _REST * (now - start)
 
     async def present(self, event: Event) -> None:  # noqa: C901 - one case an event, and no more than that
         """Show one event."""
@@ -173,11 +193,14 @@ class Presenter:
             step.settle()
 
     async def _finish_run(self, event: RunFinished) -> None:
+        await self._end_run(*_ending(event))
+
+    async def _end_run(self, level: Level, text: str) -> None:
         self._leave_step()
         self._open_calls.clear()
         self._approval.drop_all()
         self._leave_approval()
-        await self.say(*_ending(event))
+        await self.say(level, text)
 
 
 def _ending(event: RunFinished) -> tuple[Level, str]:

@@ -6,8 +6,10 @@ a selection copies what was written and nothing else.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from rich.segment import Segment
 from rich.style import Style as RichStyle
@@ -20,6 +22,9 @@ from textual.style import Style
 from textual.visual import RenderOptions, Visual
 
 EMPTY = Content("")
+
+LONGEST_LINE = 1000
+"""Characters after which a line that still grows goes on in another, so that adding to it stays cheap."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +42,7 @@ class Line:
     fill: str = ""
     crop: bool = False
     _strips: dict[tuple[int, int, Style], list[Strip]] = field(default_factory=dict, init=False, repr=False)
+    _height: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
 
     def inset(self, margin: Content) -> Line:
         """The same line further to the right."""
@@ -44,7 +50,9 @@ class Line:
 
     def height(self, rules: RulesMap, width: int) -> int:
         """Rows that the line takes at `width` cells."""
-        return 1 if self.crop or not self.body else self.body.get_height(rules, self._room(width))
+        if self._height[0] != width:
+            self._height = width, 1 if self.crop or not self.body else self.body.get_height(rules, self._room(width))
+        return self._height[1]
 
     def strips(self, width: int, y: int, style: Style, options: RenderOptions) -> list[Strip]:
         """The rows, with offsets for selection as if the line were the `y`-th of the text."""
@@ -114,10 +122,12 @@ def _moved(segment: Segment, y: int) -> Segment:
 
 
 class Prose(Visual):
-    """Lines, one under the other."""
+    """Lines, one under the other; a row is made when it is looked at."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines
+        self._width = 0
+        self._ends: list[int] = []
 
     @property
     def plain(self) -> str:
@@ -130,15 +140,21 @@ class Prose(Visual):
 
     def get_height(self, rules: RulesMap, width: int) -> int:
         """Rows at `width` cells."""
-        return sum(line.height(rules, width) for line in self.lines)
+        return next(reversed(self._rows(width)), 0)
 
     def line_at(self, row: int, width: int) -> int:
         """The index of the line that shows in `row` at `width` cells."""
-        for index, line in enumerate(self.lines):
-            row -= line.height({}, width)
-            if row < 0:
-                return index
-        return max(0, len(self.lines) - 1)
+        return max(0, min(bisect_right(self._rows(width), row), len(self.lines) - 1))
+
+    def render_row(self, row: int, width: int, style: Style, options: RenderOptions) -> Strip | None:
+        """One row at `width` cells, None below the last; no other line is rendered for it."""
+        ends = self._rows(width)
+        if width <= 0 or not ends or not 0 <= row < ends[-1]:
+            return None
+        y = bisect_right(ends, row)
+        strips = self.lines[y].strips(width, y, style, options)
+        at = row - ends[y] + self.lines[y].height({}, width)
+        return strips[at] if at < len(strips) else None
 
     def render_strips(self, width: int, height: int | None, style: Style, options: RenderOptions) -> list[Strip]:
         """The rows at `width` cells, `height` of them at most."""
@@ -146,6 +162,50 @@ class Prose(Visual):
             return []
         strips = [strip for y, line in enumerate(self.lines) for strip in line.strips(width, y, style, options)]
         return strips if height is None else strips[:height]
+
+    def _rows(self, width: int) -> list[int]:
+        if self._width != width:
+            self._width, self._ends = width, list(accumulate(line.height({}, width) for line in self.lines))
+        return self._ends
+
+
+class GrowingText:
+    """Plain text that grows by pieces: whole rows keep their lines, only the last one is made anew."""
+
+    def __init__(self, margin: Content = EMPTY, style: str = "", fill: str = "") -> None:
+        self._margin, self._style, self._fill = margin, style, fill
+        self._done: list[Line] = []
+        self._rest = ""
+
+    def __bool__(self) -> bool:
+        return bool(self._done or self._rest)
+
+    def feed(self, text: str) -> None:
+        """Take the next piece."""
+        *rows, rest = (self._rest + text).split("\n")
+        for row in rows:
+            self._done.append(self._line(self._shortened(row)))
+        self._rest = self._shortened(rest)
+
+    def lines(self, more: str = "") -> list[Line]:
+        """All lines, `more` behind the last; blank ones at the end wait for text."""
+        if last := self._rest + more:
+            return [*self._done, self._line(last)]
+        end = len(self._done)
+        while end and not self._done[end - 1].body:
+            end -= 1
+        return self._done[:end]
+
+    def _shortened(self, row: str) -> str:
+        """The end of `row`, once whole lines are cut from its front."""
+        while len(row) > LONGEST_LINE:
+            cut = row.rfind(" ", 1, LONGEST_LINE) + 1 or LONGEST_LINE
+            self._done.append(self._line(row[:cut].rstrip(" ")))
+            row = row[cut:]
+        return row
+
+    def _line(self, row: str) -> Line:
+        return Line(Content.styled(row, self._style), self._margin, self._margin, fill=self._fill)
 
 
 def text_lines(text: str, margin: Content = EMPTY, style: str = "", limit: int = 0) -> list[Line]:

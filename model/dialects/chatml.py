@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from model.format import Reply, Segment, ThinkRequest, escape
+from model.format import Reply, Segment, ThinkRequest, ToolCall
 from model.prompt import CallWriter, Message, Opening, PieceList, Prompt, ToolSpec
+from model.surrogates import replace_surrogates
 
 _HERMES_HEAD = (
     "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
@@ -70,15 +71,30 @@ def _assistant_with_calls(out: PieceList, message: Message, write_call: CallWrit
         out.text(message.content)
     for call in message.calls:
         out.markup(f"{layout.before_call}<tool_call>\n")
-        out.text(write_call(call.name, call.arguments) if call.error is None else call.raw)
+        _body(out, call, write_call)
         out.markup("\n</tool_call>")
     out.markup("<|im_end|>\n")
 
 
+def _body(out: PieceList, call: ToolCall, write_call: CallWriter) -> None:
+    """A call that could not be read stays as the model wrote it, as text."""
+    if call.error is None:
+        write_call(out, call.name, call.arguments)
+    else:
+        out.text(call.raw)
+
+
 def written_calls(reply: Reply, write_call: CallWriter) -> list[str]:
     """The reply's calls in their tags, as a model writes them."""
-    bodies = (call.raw or write_call(call.name, call.arguments) for call in reply.calls)
-    return [f"<tool_call>\n{escape(body)}\n</tool_call>" for body in bodies]
+    return [_written(call, write_call) for call in reply.calls]
+
+
+def _written(call: ToolCall, write_call: CallWriter) -> str:
+    out = PieceList()
+    out.markup("<tool_call>\n")
+    _body(out, call, write_call)
+    out.markup("\n</tool_call>")
+    return out.inert()
 
 
 class ChatMLDialect:
@@ -88,6 +104,7 @@ class ChatMLDialect:
 
     def reopen(self, prompt: Prompt, opening: Opening) -> Prompt:
         """The same prompt with another opening."""
+        opening = _encodable(opening)
         *head, last = prompt.pieces
         kept = last._replace(text=last.text.removesuffix(prompt.opening.text) + opening.text)
         return replace(prompt, opening=opening, pieces=(*head, kept))
@@ -104,4 +121,8 @@ class ChatMLDialect:
         think: ThinkRequest,
         opening: Opening,
     ) -> Prompt:
-        return Prompt(self.name, tuple(messages), tuple(tools), think, opening, out.pieces())
+        return Prompt(self.name, tuple(messages), tuple(tools), think, _encodable(opening), out.pieces())
+
+
+def _encodable(opening: Opening) -> Opening:
+    return replace(opening, text=replace_surrogates(opening.text))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from model.calls import write_json_call
 from model.dialects.chatml import ChatMLDialect, hermes_tools, turns, written_calls
-from model.format import Mode, Reply, ReplyParser, Segment, ThinkRequest, escape, kat_grammar
+from model.escape import escape
+from model.format import Mode, Reply, ReplyParser, Segment, ThinkRequest, kat_grammar
 from model.prompt import Message, Opening, PieceList, Prompt, ToolSpec
 
 GENERATION_PROMPT = "<|im_start|>assistant\n<judge>\n"

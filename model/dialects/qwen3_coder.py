@@ -7,7 +7,8 @@ from typing import Any
 
 from model.calls import XmlCallReader, write_xml_call
 from model.dialects.chatml import ChatMLDialect, Layout, turns, written_calls
-from model.format import Reply, ReplyParser, Segment, ThinkRequest, escape, think_tag_grammar
+from model.escape import escape
+from model.format import Reply, ReplyParser, Segment, ThinkRequest, think_tag_grammar
 from model.prompt import Message, Opening, PieceList, Prompt, ToolSpec
 
 _LAYOUT = Layout(before_call="\n\n", before_results="\n", before_result="", after_result="\n")
@@ -73,7 +74,9 @@ def _tools(out: PieceList, tools: tuple[ToolSpec, ...]) -> None:
             _parameter(out, name, schema)
         required = tool.parameters.get("required")
         if required:
-            out.markup(f"\n<required>{required}</required>".replace("'", '"'))
+            out.markup("\n<required>")
+            out.text(str(required).replace("'", '"'))
+            out.markup("</required>")
         out.markup("\n</parameters>\n</function>")
     out.markup(_TAIL)
 
@@ -83,7 +86,5 @@ def _parameter(out: PieceList, name: str, schema: Mapping[str, Any]) -> None:
     out.text(name)
     out.markup("</name>")
     for key, value in schema.items():
-        out.markup(f"\n<{key}>")
-        out.text(str(value).strip())
-        out.markup(f"</{key}>")
+        out.text(f"\n<{key}>{str(value).strip()}</{key}>")
     out.markup("\n</parameter>")

@@ -12,11 +12,13 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from model.calls import plain_name
 from model.dialects import dialect
 from model.engine import Delta, EngineRefused, Sampling
 from model.engines.remote import RemoteEngine, deltas, sampling_body
 from model.engines.rewrite import ReplyWriter
-from model.format import CallReady, ReplyDelta, ReplyParser, Segment, TextDelta, ThinkRequest, ToolCall, escape
+from model.escape import escape
+from model.format import CallReady, ReplyDelta, ReplyParser, Segment, TextDelta, ThinkRequest, ToolCall
 from model.prompt import Message, Prompt
 
 _HELD = 2000
@@ -54,6 +56,7 @@ class ChatReader:
         self._raw: ReplyParser | None = dialect(prompt.dialect).parser()
         self._kat = prompt.dialect == "kat"
         self._held: list[str] = []
+        self._seen = ""
         self._known = False
         self._calls: dict[int, _Call] = {}
 
@@ -67,7 +70,8 @@ class ChatReader:
         content = delta.get("content")
         if isinstance(content, str) and content:
             text += self._content(content)
-        for part in delta.get("tool_calls") or ():
+        parts = delta.get("tool_calls")
+        for part in parts if isinstance(parts, list) else ():
             text += self._call_part(part)
         return text
 
@@ -91,13 +95,13 @@ class ChatReader:
 
     def _hold(self, text: str) -> str:
         self._held.append(text)
-        whole = "".join(self._held)
+        self._seen += text
         if not self._kat:
-            start = whole.lstrip()[: len("<think>")]
+            start = self._seen = self._seen.lstrip()[: len("<think>")]
             return "" if "<think>".startswith(start) and start != "<think>" else self._settle(raw=start == "<think>")
-        if any(tag in whole for tag in ("</judge>", "<think_on>", "<think_off>", "<answer>")):
+        if any(tag in self._seen for tag in ("</judge>", "<think_on>", "<think_off>", "<answer>")):
             return self._settle(raw=True)
-        return self._settle(raw=False) if len(whole) > _HELD else ""
+        return self._settle(raw=False) if len(self._seen) > _HELD else ""
 
     def _settle(self, *, raw: bool) -> str:
         self._known = True
@@ -191,5 +195,5 @@ def messages(conversation: tuple[Message, ...]) -> list[dict[str, Any]]:
 def _call(call: ToolCall, name: str) -> dict[str, Any]:
     """A call of the past; one that could not be read keeps its text as an argument, since servers want valid JSON."""
     arguments = call.arguments if call.error is None else {"unreadable": call.raw}
-    function = {"name": call.name or "unknown", "arguments": escape(json.dumps(arguments, ensure_ascii=False))}
+    function = {"name": plain_name(call.name), "arguments": escape(json.dumps(arguments, ensure_ascii=False))}
     return {"id": name, "type": "function", "function": function}

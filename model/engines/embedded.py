@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model.engine import Delta, EngineInfo, EngineRefused, Finish, Sampling, Usage
+from model.engine import Delta, EngineInfo, EngineRefused, EngineUnreachable, Finish, Sampling, Usage
 from model.engines.llama import Chunk, Llama, LlamaOptions
 from model.engines.stops import StopWords
 from model.format import Segment
@@ -52,6 +52,7 @@ class EmbeddedEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded")
         self._loading: asyncio.Task[Llama] | None = None
         self._cancelled: set[threading.Event] = set()
+        self._closed = False
 
     async def info(self) -> EngineInfo:
         """Load the model, if it is not loaded. Raises `EngineUnreachable` or `EngineRefused`."""
@@ -63,7 +64,7 @@ class EmbeddedEngine:
         return len(await self._ids(prompt))
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        """The reply. Raises `EngineRefused` if the prompt does not fit the context."""
+        """The reply. Raises `EngineRefused` if the prompt does not fit, `EngineUnreachable` if the engine is closed."""
         llama = await self._llama()
         ids = await self._ids(prompt)
         if len(ids) >= self._options.context:
@@ -77,7 +78,8 @@ class EmbeddedEngine:
                 yield delta
 
     async def aclose(self) -> None:
-        """Stop what runs and free the model."""
+        """Stop what runs, which ends as cut, and free the model."""
+        self._closed = True
         for event in self._cancelled:
             event.set()
         loading, self._loading = self._loading, None
@@ -87,9 +89,16 @@ class EmbeddedEngine:
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     async def _llama(self) -> Llama:
+        self._expect_open()
         if self._loading is None or (self._loading.done() and self._loading.exception()):
             self._loading = asyncio.create_task(self._load())
-        return await asyncio.shield(self._loading)
+        llama = await asyncio.shield(self._loading)
+        self._expect_open()
+        return llama
+
+    def _expect_open(self) -> None:
+        if self._closed:
+            raise EngineUnreachable("the embedded engine was closed; start a new one")
 
     async def _load(self) -> Llama:
         return await asyncio.get_running_loop().run_in_executor(self._thread, Llama, self._options)
@@ -108,6 +117,8 @@ class EmbeddedEngine:
                         yield delta
                     if turn.over:
                         break
+            if self._closed and part.finish is None:
+                turn.cut("the embedded engine was closed; what came is kept")
             if turn.over:
                 break
             markup, segment = turn.follow(part)
@@ -119,6 +130,8 @@ class EmbeddedEngine:
 
     async def _generate(self, llama: Llama, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The chunks of one completion; closing the generator cancels it without waiting."""
+        if self._closed:
+            return
         loop, queue, cancelled = asyncio.get_running_loop(), asyncio.Queue[Chunk | None](), threading.Event()
 
         def take(chunk: Chunk) -> bool:
@@ -136,7 +149,8 @@ class EmbeddedEngine:
         try:
             while (chunk := await queue.get()) is not None:
                 yield chunk
-            await running
+            if not running.cancelled():
+                await running
         finally:
             cancelled.set()
             self._cancelled.discard(cancelled)
@@ -227,6 +241,11 @@ class _Turn:
             case Segment.TOOL:
                 return "", None
 
+    def cut(self, error: str) -> None:
+        """End the reply here, unless it had come to its own end."""
+        if not self.over:
+            self.over, self._finish, self._error = True, Finish.CUT, error
+
     def last(self) -> Delta:
         """The delta that ends the stream."""
         return Delta(self.stops.flush(), 0, self._finish, self._usage, self._error)
@@ -250,8 +269,7 @@ class _Turn:
     def _fail(self, message: str) -> None:
         if self._usage.completion == 0:
             raise EngineRefused(f"the embedded model cannot answer: {message}")
-        self.over, self._finish = True, Finish.CUT
-        self._error = f"the embedded model stopped: {message}; what came is kept"
+        self.cut(f"the embedded model stopped: {message}; what came is kept")
 
 
 def _rest(text: str, markup: str) -> str:

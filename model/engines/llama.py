@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from model.engine import EngineRefused, EngineUnreachable
 
 Chunk = dict[str, Any]
-_BATCH = 256
+BATCH = 64
+"""Tokens read between two looks at a cancel: about 0.6 s on two cores. 256 would read a sixth faster and wait 2 s."""
 _SILENT = -1
 
 
@@ -38,10 +39,11 @@ class Llama:
     """
 
     def __init__(self, options: LlamaOptions) -> None:
-        self._key = secrets.token_urlsafe(32)
-        self._server = _load(options, self._key)
-        self._address = urlsplit(str(self._server.listening_address)).netloc
-        self._encode = lru_cache(maxsize=1024)(self._encode_now)
+        key = secrets.token_urlsafe(32)
+        self._server = _load(options, key)
+        address = urlsplit(str(self._server.listening_address)).netloc
+        # The cache must not hold `self`: a cycle would keep the server until a collection, which may be off.
+        self._encode = lru_cache(maxsize=1024)(partial(_tokenize, address, key))
 
     def generate(self, request: dict[str, Any], take: Callable[[Chunk], bool]) -> None:
         """Run one completion, giving each chunk to `take`, which returns True to cancel. Blocks."""
@@ -51,15 +53,16 @@ class Llama:
         """Token ids; with `specials` false, ``<|im_end|>`` and its kind become ordinary tokens. Blocks."""
         return list(self._encode(text, specials))
 
-    def _encode_now(self, text: str, specials: bool) -> tuple[int, ...]:
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        body = json.dumps({"content": text, "add_special": False, "parse_special": specials})
-        connection = http.client.HTTPConnection(self._address, timeout=30)
-        try:
-            connection.request("POST", "/tokenize", body, headers)
-            return tuple(json.loads(connection.getresponse().read())["tokens"])
-        finally:
-            connection.close()
+
+def _tokenize(address: str, key: str, text: str, specials: bool) -> tuple[int, ...]:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    body = json.dumps({"content": text, "add_special": False, "parse_special": specials})
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        connection.request("POST", "/tokenize", body, headers)
+        return tuple(json.loads(connection.getresponse().read())["tokens"])
+    finally:
+        connection.close()
 
 
 def _load(options: LlamaOptions, key: str) -> Any:
@@ -92,7 +95,7 @@ def _parameters(xllamacpp: Any, options: LlamaOptions, key: str) -> Any:
     parameters.model.path = str(options.model)
     parameters.n_ctx = options.context
     parameters.n_parallel = 1
-    parameters.n_batch = parameters.n_ubatch = _BATCH
+    parameters.n_batch = parameters.n_ubatch = BATCH
     # A thread that has to wait for its core stalls all others at every token: leave a core to the rest of the machine.
     parameters.cpuparams.n_threads = options.threads or max(1, cores - 1)
     parameters.cpuparams_batch.n_threads = options.threads or cores

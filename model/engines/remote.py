@@ -12,6 +12,7 @@ from model.dialects import dialect_of_model
 from model.engine import SILENCE, Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
 from model.engines.transport import NotServed, Patience, StreamBroken, Transport
 from model.prompt import Prompt
+from model.surrogates import replace_surrogates
 from model.tokens import FileTokenizer
 
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
@@ -109,10 +110,10 @@ async def deltas(
         async with aclosing(transport.events(path, body)) as events:
             async for delta in _texts(events, state, read):
                 yield delta
-        rest = close(state.finish is Finish.STOP)
+        rest = replace_surrogates(close(state.finish is Finish.STOP))
         yield Delta(rest, 0, state.finish or Finish.CUT, state.usage, _unfinished(transport.name, state))
     except StreamBroken as error:
-        yield Delta(close(False), 0, Finish.CUT, state.usage, str(error))
+        yield Delta(replace_surrogates(close(False)), 0, Finish.CUT, state.usage, str(error))
 
 
 class _Progress:
@@ -149,7 +150,7 @@ async def _texts(events: AsyncIterator[dict[str, Any]], state: _Progress, read: 
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             continue
-        text = read(choice)
+        text = replace_surrogates(read(choice))
         state.end(choice.get("finish_reason"))
         tokens += counted if counted is not None else int(bool(text))
         if text:

@@ -6,8 +6,9 @@ import json
 import re
 
 from model.calls import write_xml_call
-from model.format import Segment, escape
-from model.prompt import Opening
+from model.escape import escape
+from model.format import Segment
+from model.prompt import Opening, PieceList
 
 _KAT_ON = "<think_on>\n<think>\n"
 _KAT_OFF = "<think_off>\n<answer>\n"
@@ -72,7 +73,7 @@ class ReplyWriter:
             before += self._escape.flush() + "\n</answer>"
         before += self._escape.flush()
         self._segment, self._answered = Segment.TOOL, True
-        return f"{before}\n<tool_call>\n{escape(self._body(name, arguments))}\n</tool_call>"
+        return f"{before}\n<tool_call>\n{self._body(name, arguments)}\n</tool_call>"
 
     def close(self, *, done: bool) -> str:
         """What is still held, and what a finished reply ends with."""
@@ -91,12 +92,16 @@ class ReplyWriter:
 
     def _body(self, name: str, arguments: str) -> str:
         if self._dialect != "qwen3_coder":
-            return f'{{"name": {json.dumps(name)}, "arguments": {arguments.strip() or "{}"}}}'
+            return escape(f'{{"name": {json.dumps(name)}, "arguments": {arguments.strip() or "{}"}}}')
         try:
             values = json.loads(arguments or "{}", strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
-        return write_xml_call(name, values) if isinstance(values, dict) else arguments
+        if not isinstance(values, dict):
+            return escape(arguments)
+        out = PieceList()
+        write_xml_call(out, name, values)
+        return out.inert()
 
 
 def _kat_tags(before: Segment, segment: Segment) -> str:

@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
             for index, event in enumerate(events):
                 if index and self.owner.stopping.wait(line.pause):
                     return
-                self._write(event, line.wire or len(event))
+                self._write(event, line.wire or max(1, len(event)))
             if line.cut_after is None:
                 self.wfile.write(b"0\r\n\r\n")
         except OSError:

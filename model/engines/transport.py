@@ -16,6 +16,7 @@ import httpx2
 
 from model.engine import SILENCE, EngineError, EngineRefused, EngineUnreachable
 from model.sse import SseDecoder
+from model.surrogates import replace_surrogates
 
 LONGEST_WAIT = 30.0
 """Seconds that a Retry-After may ask for at most; our choice."""
@@ -69,7 +70,7 @@ class Transport:
     async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that answers a POST, in one attempt."""
         try:
-            response = await self._client.post(path, json=body)
+            response = await self._client.send(self._request(path, body))
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
         return self._object(response, path)
@@ -92,6 +93,10 @@ class Transport:
             if started:
                 raise
             raise EngineUnreachable(str(error)) from None
+
+    def _request(self, path: str, body: Mapping[str, Any]) -> httpx2.Request:
+        content = replace_surrogates(json.dumps(body, ensure_ascii=False)).encode()
+        return self._client.build_request("POST", path, content=content, headers={"Content-Type": "application/json"})
 
     def _event(self, payload: str) -> dict[str, Any]:
         try:
@@ -121,7 +126,7 @@ class Transport:
             last = attempt == self._patience.retries
             wait = self._patience.backoff * 2**attempt
             try:
-                response = await self._client.send(self._client.build_request("POST", path, json=body), stream=True)
+                response = await self._client.send(self._request(path, body), stream=True)
             except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError):
                 if last:
                     raise
@@ -211,10 +216,18 @@ def _client(address: str, api_key: str | None, patience: Patience) -> httpx2.Asy
     except ValueError:
         good = None
     if not good:
-        raise EngineRefused(f"{address} is no engine; write embedded, http://host:port or unix:/path")
+        raise _no_engine(address)
     base = address.rstrip("/").removesuffix("/v1")
     proxied = parts.hostname not in _LOOPBACK
-    return httpx2.AsyncClient(base_url=base, headers=headers, timeout=timeout, trust_env=proxied)
+    try:
+        return httpx2.AsyncClient(base_url=base, headers=headers, timeout=timeout, trust_env=proxied)
+    except httpx2.InvalidURL:
+        raise _no_engine(address) from None
+
+
+def _no_engine(address: str) -> EngineRefused:
+    shown = "".join(c for c in address if c.isprintable())
+    return EngineRefused(f"{shown} is no engine; write embedded, http://host:port or unix:/path")
 
 
 def _is_page(response: httpx2.Response) -> bool:

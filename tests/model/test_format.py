@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from model.calls import XmlCallReader
 from model.dialects import DIALECTS
+from model.escape import JOINER, escape, unescape
 from model.format import (
-    JOINER,
     CallReady,
     Mode,
     ModeChosen,
@@ -19,9 +19,7 @@ from model.format import (
     Segment,
     TextDelta,
     ToolCall,
-    escape,
     think_tag_grammar,
-    unescape,
 )
 
 KAT = DIALECTS["kat"]

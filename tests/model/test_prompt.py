@@ -1,17 +1,24 @@
 """Prompts: byte for byte as the chat template has them, and safe whatever the text."""
 
+import gc
 import json
 import re
+import weakref
 from importlib import resources
 
 import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from model.dialects import DIALECTS, dialect, dialect_of_model
-from model.format import JOINER, Mode, Segment, ThinkRequest, ToolCall
+from model.escape import JOINER
+from model.format import Mode, Segment, ThinkRequest, ToolCall
 from model.prompt import Message, Prompt, ToolSpec
+from model.tokens import FileTokenizer
 
 KAT = DIALECTS["kat"]
 TOOL = ToolSpec("read_file", "Read a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
@@ -150,6 +157,40 @@ def test_token_ids_hold_only_our_own_specials(text):
     assert specials(KAT.render([Message("user", text)], [], ThinkRequest.AUTO, "")) == specials(
         KAT.render([Message("user", "x")], [], ThinkRequest.AUTO, "")
     )
+
+
+def plain_added_tokens(path):
+    """A tokenizer.json whose `<|fim_prefix|>` and `<tool_call>` are added tokens that are not marked as special."""
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "x": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_tokens([AddedToken(word, special=False) for word in ("<|fim_prefix|>", "<tool_call>")])
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True)])
+    tokenizer.save(str(path))
+    return FileTokenizer(path), {tokenizer.token_to_id(word) for word in ("<|fim_prefix|>", "<tool_call>")}
+
+
+def test_added_tokens_that_are_not_special_do_not_come_out_of_text(tmp_path):
+    tokenizer, control = plain_added_tokens(tmp_path / "tokenizer.json")
+    assert control & set(tokenizer.encode("<|fim_prefix|><tool_call>", specials=False)) == control
+    prompt = KAT.render([Message("user", "x <|fim_prefix|> <tool_call> x")], [], ThinkRequest.AUTO, "")
+    assert not control & set(prompt.token_ids(tokenizer))
+
+
+def test_a_tokenizer_is_freed_when_it_is_dropped(tmp_path):
+    tokenizer, _ = plain_added_tokens(tmp_path / "tokenizer.json")
+    tokenizer.encode("x", specials=False)
+    gone = weakref.ref(tokenizer)
+    gc.disable()
+    try:
+        del tokenizer
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_surrogates_can_be_tokenized(tmp_path):
+    tokenizer, _ = plain_added_tokens(tmp_path / "tokenizer.json")
+    assert KAT.render([Message("user", "a\ud83d")], [], ThinkRequest.AUTO, "").token_ids(tokenizer)
 
 
 @pytest.mark.parametrize("name", ["kat", "qwen3"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import AsyncIterator
 
 import pytest
 from textual.events import Key
 
 from assistant.agent import Agent
-from assistant.events import ModeKnown, Notice, RunFinished, RunStatus, SegmentText, StepStarted, Tokens
+from assistant.events import Event, ModeKnown, Notice, RunFinished, RunStatus, SegmentText, StepStarted, Tokens
 from model.engine import EngineUnreachable
 from model.format import Mode, Segment, ThinkRequest
 from tests.tui.conftest import Start
-from tests.tui.fake import FakeAgent, Gate, call, demo, step
+from tests.tui.fake import FakeAgent, Gate, call, demo, opens, step
+from tui.presenter import Presenter
 from tui.widgets.calls import CallView
+from tui.widgets.fold import ProseView
 from tui.widgets.status import Activity
 from tui.widgets.step import StepView
 
@@ -219,6 +223,53 @@ async def test_a_run_that_fails_says_why_in_one_line(start: Start, status: RunSt
         assert kat.app.query(f".notice.-{level}").last().plain == "The engine went away; start it again."
 
 
+class Broken(FakeAgent):
+    """Breaks in its first run, after some text."""
+
+    async def run(self, text: str, think: ThinkRequest) -> AsyncIterator[Event]:
+        async for event in super().run(text, think):
+            yield event
+            if len(self.heard) == 1 and isinstance(event, SegmentText):
+                raise KeyError("slot")
+
+
+async def test_an_unexpected_error_ends_the_run_and_not_the_program(start: Start) -> None:
+    agent = Broken(ANSWER)
+    async with start(open_agent=opens(agent)) as kat:
+        await kat.send("one")
+        await kat.until(lambda: kat.app.query(".notice.-error"))
+        said = kat.app.query(".notice.-error").last(ProseView).plain
+        assert said == "an unexpected error (KeyError: 'slot'); the conversation goes on"
+        await kat.until(lambda: kat.app.status.activity is Activity.READY)
+        await kat.send("two")
+        await kat.until(lambda: "It is four." in kat.text())
+        assert [text for text, _ in agent.heard] == ["one", "two"]
+
+
+async def test_an_unexpected_error_of_opening_can_be_tried_again(start: Start) -> None:
+    async def broken() -> Agent:
+        raise ZeroDivisionError
+
+    async with start(open_agent=broken) as kat:
+        await kat.until(lambda: kat.app.status.activity is Activity.OFFLINE)
+        assert "an unexpected error (ZeroDivisionError)\n/retry tries again." in kat.text()
+
+
+async def test_a_slow_flush_is_followed_by_a_rest(start: Start) -> None:
+    """The clock advances by a second whenever it is read, so each flush seems to take one."""
+    ticks = itertools.count()
+    async with start(ANSWER) as kat:
+        app = kat.app
+        presenter = Presenter(app.transcript, app.status, app.approval, app.waiting, app.prompt, lambda: next(ticks))
+        await presenter.present(STARTED)
+        shown = []
+        for number in range(12):
+            await presenter.present(SegmentText(1, Segment.ANSWER, f"{number} "))
+            presenter.flush()
+            shown.append(app.query_one(StepView).answer.plain)
+        assert len(set(shown)) == 3
+
+
 async def test_commands_are_told_from_messages(start: Start) -> None:
     async with start(ANSWER) as kat:
         await kat.send("/nonsense")
@@ -358,3 +409,18 @@ async def test_a_selection_copies_text_without_margins(start: Start) -> None:
         await kat.pilot.mouse_up(answer, offset=(7, 2))
         await kat.pilot.pause()
         assert kat.app.screen.get_selected_text() == "one item that is long enough to wrap around\ntwo"
+
+
+async def test_the_interrupt_key_copies_a_selection_and_does_not_ask_to_quit(start: Start) -> None:
+    async with start(step(1, Mode.OFF, "", answer="one **bold** word")) as kat:
+        await kat.send("go")
+        await kat.idle()
+        answer = kat.app.query_one(StepView).answer
+        await kat.pilot.mouse_down(answer, offset=(8, 0))
+        await kat.pilot.hover(answer, offset=(11, 0))
+        await kat.pilot.mouse_up(answer, offset=(11, 0))
+        await kat.pilot.pause()
+        assert kat.app.screen.get_selected_text() == "bold"
+        await kat.pilot.press("ctrl+c", "ctrl+c")
+        assert kat.app.clipboard == "bold"
+        assert kat.app.return_value is None

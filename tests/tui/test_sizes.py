@@ -33,6 +33,23 @@ async def test_every_size_is_usable(start: Start, size: tuple[int, int]) -> None
             assert "auto" in kat.screen()
 
 
+@pytest.mark.parametrize("size", [(20, 24), (20, 12), (40, 16), (60, 14), (80, 24), (100, 40)])
+async def test_a_question_leaves_prompt_and_status_on_the_screen(start: Start, size: tuple[int, int]) -> None:
+    async with start(demo(0), size=size) as kat:
+        await kat.send("fix it")
+        await kat.until(lambda: kat.app.approval.has_focus)
+        for _ in range(2):
+            await kat.pilot.pause(0.05)
+        rows = kat.screen().split("\n")
+        assert any("Ask, or say what" in row for row in rows)
+        assert any("waiting" in row for row in rows[-2:])
+        assert any("no" in row for row in rows if " n " in row)
+        assert any("this session" in row for row in rows)
+        kat.app.prompt.insert("line\n" * 9)
+        await kat.pilot.pause()
+        assert any("waiting" in row for row in kat.screen().split("\n")[-2:])
+
+
 async def test_a_terminal_may_change_its_size(start: Start) -> None:
     async with start(demo(0)) as kat:
         await kat.send("fix it")

@@ -24,6 +24,9 @@ from tui.words import one_line
 QUIET_SECONDS = 0.5
 """Keys are not taken as an answer until the panel has stood this long without one."""
 
+_SHARE = 0.65
+"""Of the screen's rows, for the panel: prompt and status stay below it."""
+
 _NARROW = 40
 _KEY_STYLE = "bold $text-warning on $warning 18%"
 _CHOICES = (("y", "once"), ("s", "this session"), ("n", "no"))
@@ -114,6 +117,7 @@ class ApprovalPanel(Vertical, can_focus=True):
     def on_resize(self) -> None:
         """Lay the choices out for the new width."""
         self._tell_choices(answers=self.has_focus)
+        self._fit()
 
     def on_key(self, event: events.Key) -> None:
         """Pass on what is typed too early: it was meant for the prompt."""
@@ -176,7 +180,15 @@ class ApprovalPanel(Vertical, can_focus=True):
         self._preview.show(_preview_lines(asked))
         self._tell_choices(answers=self.has_focus)
         self.display = True
+        self.call_after_refresh(self._fit)
         self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def _fit(self) -> None:
+        """Give the preview the rows that the rest leaves of the panel's share of the screen."""
+        rows, preview = self.app.size.height, self.query_one(VerticalScroll)
+        others = sum(part.outer_size.height for part in (self._title, self._choices, self._note) if part.display)
+        edges = self.gutter.height + preview.styles.margin.height
+        preview.styles.max_height = max(1, int(rows * _SHARE) - others - edges)
 
     def _reset_note(self) -> None:
         self._note.clear()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.css.styles import RulesMap
 from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.visual import RenderOptions
 from textual.widgets import Static
 
 from tui.prose import EMPTY, Line, Prose
@@ -18,7 +22,9 @@ LINE_LIMIT = 400
 
 
 class ProseView(Static):
-    """Shows lines; a selection copies their text without margins."""
+    """Shows lines; a selection copies their text without margins. Only rows on the screen are rendered."""
+
+    _looks: tuple[Style, RenderOptions] | None = None
 
     def __init__(self, lines: Sequence[Line] = (), *, classes: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(Prose(lines), markup=False, classes=classes, id=id)
@@ -40,6 +46,22 @@ class ProseView(Static):
     def plain(self) -> str:
         """What is shown, as text."""
         return self.visual.plain if isinstance(self.visual, Prose) else ""
+
+    def render_line(self, y: int) -> Strip:
+        """One row; Textual would render all of them, and a long text is mostly out of sight."""
+        if self._looks is None or self._dirty_regions:
+            self._looks = self.visual_style, self._options()
+            self._dirty_regions.clear()
+        style, options = self._looks
+        visual, width = self.visual, self.size.width
+        strip = visual.render_row(y, width, style, options) if isinstance(visual, Prose) else None
+        return Strip.blank(width, style.rich_style) if strip is None else strip
+
+    def _options(self) -> RenderOptions:
+        selection, look = self.text_selection, None
+        if selection is not None:
+            look = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+        return RenderOptions(self._get_style, cast("RulesMap", self.styles), selection, look)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text."""

@@ -10,7 +10,7 @@ from textual.content import Content
 from assistant.events import CallStarted, StepFinished, StepRecord, StepStarted
 from assistant.safety.sanitize import Sanitizer
 from model.format import Mode, Segment
-from tui.prose import Line, text_lines
+from tui.prose import GrowingText, Line, text_lines
 from tui.theme import badge
 from tui.widgets.calls import CallView
 from tui.widgets.fold import Fold, ProseView
@@ -56,6 +56,7 @@ class StepView(Packable):
         self._why = one_line(started.why or started.rule)
         self._record: StepRecord | None = None
         self._streams = {segment: _Stream() for segment in (Segment.JUDGE, Segment.THINK, Segment.ANSWER)}
+        self._thought = GrowingText(_THINK_MARGIN, "$muted")
         self._markdown: MarkdownText | None = None
         self._thinks = True
         self._header = Fold(classes="header")
@@ -109,7 +110,7 @@ class StepView(Packable):
         for stream in self._streams.values():
             stream.close()
         self.flush()
-        self._markdown = None
+        self._close_answer()
         self._close_thinking()
         self._say_thinking()
         self._say()
@@ -141,6 +142,7 @@ class StepView(Packable):
             case Segment.JUDGE:
                 self._say_judge()
             case Segment.THINK:
+                self._thought.feed(fresh if self._thought else fresh.lstrip("\n"))
                 self._say_thinking()
             case _:
                 self._close_thinking()
@@ -191,10 +193,7 @@ class StepView(Packable):
         else:
             spent = plural(self._record.tokens.think, "token") if self._record else plural(len(text.split()), "word")
             title = Content.assemble(("thought", "$think-on"), (f"  {spent}", "$muted"))
-        self.thinking.tell(title, self._thought_lines)
-
-    def _thought_lines(self) -> list[Line]:
-        return text_lines(self._streams[Segment.THINK].text.strip("\n"), _THINK_MARGIN, "$muted")
+        self.thinking.tell(title, self._thought.lines)
 
     def _close_thinking(self) -> None:
         """Fold it once, when something follows it; afterwards it stays as the user wants it."""
@@ -211,3 +210,8 @@ class StepView(Packable):
         self._markdown.feed(fresh)
         self.answer.display = True
         self.answer.show(self._markdown.lines())
+
+    def _close_answer(self) -> None:
+        if self._markdown is not None:
+            self.answer.show(self._markdown.close())
+            self._markdown = None
