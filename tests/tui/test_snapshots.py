@@ -72,7 +72,3 @@ def test_done(snap_compare: Compare, app: KatApp, clock: Clock) -> None:
 
 def test_narrow(snap_compare: Compare, app: KatApp, clock: Clock) -> None:
     assert snap_compare(app, terminal_size=(20, 24), run_before=_answered(clock))
-
-
-def test_asked_in_a_narrow_terminal(snap_compare: Compare, app: KatApp) -> None:
-    assert snap_compare(app, terminal_size=(20, 24), run_before=_asked)
