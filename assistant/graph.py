@@ -1,4 +1,4 @@
-"""The order of things, as a LangGraph StateGraph: decide, reply, then gate, approve, act for each call; and again.
+"""The order of things, as a LangGraph StateGraph: decide, reply, then approve and act for each call; and again.
 
 The state holds ids and counters only; messages live in the journal and the transcript. `approve` stands alone before
 any side effect and asks one question, because `interrupt` runs its node again from the top.
@@ -17,12 +17,14 @@ from assistant.events import Decision, RunStatus
 from assistant.step import Draft, StepRunner
 from model.format import ThinkRequest
 
+CLOSED = -1
+"""No call of the step is left."""
 RECURSION_LIMIT = 1_000_000
 """Nodes of a run. LangGraph wants a bound; ours is the limit on steps."""
 
 
 class RunState(TypedDict):
-    """A run: its message's words, the pinned mode, steps taken and allowed, calls done of the step, and how it ended.
+    """A run: its message's words, the pinned mode, steps taken and allowed, the call in hand, and how it ended.
 
     Plain values only, which checkpoints keep as they are: `think` is a ThinkRequest's value, `status` a RunStatus's.
     """
@@ -50,39 +52,46 @@ class Nodes:
         return {"status": None}
 
     async def reply(self, state: RunState) -> dict[str, Any]:
-        """Ask the model."""
+        """Ask the model; put the first call of its reply before the gate."""
         await self._runner.reply(self._current())
-        return {"call": 0}
-
-    def gate(self, state: RunState) -> dict[str, Any]:
-        """Plan and judge the next call."""
-        self._runner.gate(self._current(), state["call"])
-        return {}
+        return self._advance(state, 0)
 
     def approve(self, state: RunState) -> dict[str, Any]:
-        """Stop for the call's approval, if it needs somebody's leave."""
+        """Stop for the call's approval."""
         planned = self._current().calls[-1]
-        if planned.asks:
-            answer = interrupt(planned.id)
-            self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
+        answer = interrupt(planned.id)
+        self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
         return {}
 
     async def act(self, state: RunState) -> dict[str, Any]:
-        """Run the call."""
+        """Run the call; put the next before the gate."""
         await self._runner.act(self._current())
-        return {"call": state["call"] + 1}
+        return self._advance(state, state["call"] + 1)
 
-    def close(self, state: RunState) -> dict[str, Any]:
-        """Record the step; say whether the run is over."""
+    def route(self, state: RunState) -> str:
+        """What comes after a reply or a call."""
+        if state["status"] is not None:
+            return END
+        if state["call"] == CLOSED:
+            return "decide"
+        return "approve" if self._current().calls[-1].asks else "act"
+
+    def _advance(self, state: RunState, call: int) -> dict[str, Any]:
+        """Gate call number `call`, or close the step where there is none."""
         draft = self._current()
+        if call < len(draft.reply.calls):
+            self._runner.gate(draft, call)
+            return {"call": call}
         self._runner.finish(draft)
         step = state["step"] + 1
         status, message = _outcome(draft, step >= state["limit"])
-        return {"index": state["index"] + 1, "step": step, "status": status and status.value, "message": message}
-
-    def more(self, state: RunState) -> str:
-        """`gate` while the reply holds another call, then `close`."""
-        return "gate" if state["call"] < len(self._current().reply.calls) else "close"
+        return {
+            "index": state["index"] + 1,
+            "step": step,
+            "call": CLOSED,
+            "status": status and status.value,
+            "message": message,
+        }
 
     def _current(self) -> Draft:
         if self.draft is None:
@@ -95,22 +104,14 @@ def build(nodes: Nodes, saver: BaseCheckpointSaver[str]) -> CompiledStateGraph[R
     graph = StateGraph(RunState)
     graph.add_node("decide", nodes.decide)
     graph.add_node("reply", nodes.reply)
-    graph.add_node("gate", nodes.gate)
     graph.add_node("approve", nodes.approve)
     graph.add_node("act", nodes.act)
-    graph.add_node("close", nodes.close)
     graph.add_edge(START, "decide")
     graph.add_edge("decide", "reply")
-    graph.add_conditional_edges("reply", nodes.more, ["gate", "close"])
-    graph.add_edge("gate", "approve")
+    graph.add_conditional_edges("reply", nodes.route, ["decide", "approve", "act", END])
     graph.add_edge("approve", "act")
-    graph.add_conditional_edges("act", nodes.more, ["gate", "close"])
-    graph.add_conditional_edges("close", _next, ["decide", END])
+    graph.add_conditional_edges("act", nodes.route, ["decide", "approve", "act", END])
     return graph.compile(checkpointer=saver)
-
-
-def _next(state: RunState) -> str:
-    return "decide" if state["status"] is None else END
 
 
 def _outcome(draft: Draft, at_limit: bool) -> tuple[RunStatus | None, str]:
