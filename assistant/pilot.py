@@ -227,14 +227,13 @@ async def open_pilot(
     engine: Engine,
     settings: Settings,
     *,
-    permissions: Permissions | None = None,
     allow: tuple[str, ...] = (),
     interactive: bool = True,
     named: Path | None = None,
     sandbox: Sandbox | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Pilot:
-    """A new session in `repository` with an engine that is already open.
+    """A new session in `repository` with an engine that is already open, and is closed if there is no session.
 
     `named` is the repository that people see, where `repository` is a copy of it.
 
@@ -242,35 +241,52 @@ async def open_pilot(
         EngineError: the engine does not answer.
         UserError: the session cannot be written.
     """
+    try:
+        if sandbox is None:
+            directories = [config_dir(environ), state_dir(environ)]
+            sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
+        permissions = Permissions(allow, interactive=interactive, sandboxed=sandbox.contains)
+        return await _opened(repository, engine, settings, permissions, sandbox, named or repository, environ)
+    except BaseException:
+        await engine.aclose()
+        raise
+
+
+async def _opened(
+    repository: Path,
+    engine: Engine,
+    settings: Settings,
+    permissions: Permissions,
+    sandbox: Sandbox,
+    shown: Path,
+    environ: Mapping[str, str],
+) -> Pilot:
     info = await engine.info()
-    embedded = info.name == "embedded"
-    limits = EMBEDDED_LIMITS if embedded else LIMITS
+    limits = EMBEDDED_LIMITS if info.name == "embedded" else LIMITS
     profile = profile_for(settings.profile, info.context)
     workspace = Workspace(repository)
-    directories = [config_dir(environ), state_dir(environ)]
-    if sandbox is None:
-        sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
     test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, environ)
-    shown = named or repository
+    files = workspace.list(limit=_MAX_FILES).paths
     runner = StepRunner(
         engine=engine,
         info=info,
         dialect=dialect(info.dialect),
-        sampling=Sampling(
-            temperature=limits.temperature if settings.temperature is None else settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens or limits.reply_tokens,
-            seed=settings.seed,
-        ),
+        sampling=_sampling(settings, limits),
         specs=specs(profile.name),
         tools=ToolContext(workspace, sandbox, test_command, settings.command_timeout, profile.output),
-        permissions=permissions or Permissions(allow, interactive=interactive, sandboxed=sandbox.contains),
+        permissions=permissions,
         journal=Journal.create(sessions_dir(state_dir(environ)), shown, info),
-        transcript=Transcript(
-            system_text(profile, shown.name, workspace.list(limit=_MAX_FILES).paths, test_command),
-            first_message(profile, workspace),
-        ),
+        transcript=Transcript(system_text(profile, shown.name, files, test_command), first_message(profile, workspace)),
         emit=lambda _: None,
         stop=asyncio.Event(),
     )
     return Pilot(runner, settings.max_steps or limits.steps, shown)
+
+
+def _sampling(settings: Settings, limits: Limits) -> Sampling:
+    return Sampling(
+        temperature=limits.temperature if settings.temperature is None else settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens or limits.reply_tokens,
+        seed=settings.seed,
+    )
