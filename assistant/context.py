@@ -87,7 +87,7 @@ class Transcript:
 
     def user(self, text: str) -> None:
         """The user said something."""
-        self.turns.append(Message("user", _encodable(text if self.turns else self.first.replace(_MESSAGE, text))))
+        self.turns.append(Message("user", text if self.turns else self.first.replace(_MESSAGE, text)))
 
     def reply(self, reply: Reply) -> None:
         """The model replied; judge and thought stay behind, as KAT's template has it."""
@@ -95,7 +95,7 @@ class Transcript:
 
     def result(self, output: str) -> None:
         """A tool answered."""
-        self.turns.append(Message("tool", _encodable(output)))
+        self.turns.append(Message("tool", output))
 
     def unanswered(self) -> None:
         """No reply came: what the user said last is taken back."""
@@ -106,11 +106,6 @@ class Transcript:
     def messages(self) -> list[Message]:
         """Everything, the system message first."""
         return [Message("system", self.system), *self.turns]
-
-
-def _encodable(text: str) -> str:
-    """Without halves of surrogate pairs, which no engine takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(name: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,7 @@ def fix(
         max_steps=max_steps,
         command_timeout=test_timeout,
     )
+    report: FixReport | None = None
     try:
         root = repository_root(repo)
         request = FixRequest(root, settings, test, _issue(issue, issue_file), allow_test_edits, timeout)
@@ -64,15 +66,22 @@ def fix(
         if report.status == "fixed":
             _deliver(report, root, patch, apply=apply, quiet=json_)
     except (Exception, KeyboardInterrupt) as error:
-        if json_:
-            message = " ".join(str(error).split()) or "interrupted"
-            print(json.dumps(FixReport("error", message).as_json()))
+        _keep(report, error, json_=json_)
         raise
     if json_:
         print(json.dumps(report.as_json()))
     else:
         print(sanitize(report.message), file=sys.stderr)
     return Exit.NOT_ACHIEVED if report.status == "not_fixed" else Exit.DONE
+
+
+def _keep(report: FixReport | None, error: BaseException, *, json_: bool) -> None:
+    """What was found before `error` came, on standard output: a proven patch is never lost."""
+    if json_:
+        message = " ".join(str(error).split()) or "interrupted"
+        print(json.dumps(replace(report or FixReport("error", ""), status="error", message=message).as_json()))
+    elif report is not None:
+        _print(report.patch)
 
 
 def _issue(text: str | None, file: Path | None) -> str | None:

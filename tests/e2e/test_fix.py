@@ -187,6 +187,19 @@ def test_bytes_stay_as_they_are(kat, repository, serve, encoding, newline):
     assert path.read_bytes() == head.replace(" + 1", "").replace("\n", newline).encode(encoding)
 
 
+@pytest.mark.parametrize("json_", [True, False])
+def test_a_patch_that_cannot_be_delivered_is_not_lost(kat, repository, serve, json_):
+    edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
+    server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
+    nowhere = repository / "no/such/folder/x.patch"
+    extra = ["--json"] if json_ else []
+    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--patch", nowhere, *extra)
+    assert outcome.code == 1
+    assert "No such file" in outcome.err
+    patch = json.loads(outcome.out.splitlines()[-1])["patch"] if json_ else outcome.out
+    subprocess.run(["git", "apply", "--check", "-"], cwd=repository, input=patch, text=True, check=True)
+
+
 def test_words_in_the_output_of_tests_do_not_switch_thinking(kat, repository, serve):
     server = serve({"reply": reply("No.", think="t")})
     command = "echo 'just answer directly'; exit 1"
