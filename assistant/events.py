@@ -131,7 +131,10 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """Somebody must decide. `preview` is a unified diff for an edit, the command line for a command."""
+    """Somebody must decide. `preview` is a unified diff for an edit, the command line for a command.
+
+    `always` is the rule that the answer "always" would keep, as the settings write it; empty where there is none.
+    """
 
     kind: ClassVar[str] = "approval_asked"
     step: int
@@ -141,6 +144,7 @@ class ApprovalAsked:
     preview: str
     preview_kind: Literal["diff", "command", "text"]
     reason: str
+    always: str = ""
 
 
 class Decision(StrEnum):
@@ -148,6 +152,7 @@ class Decision(StrEnum):
 
     ONCE = "once"
     SESSION = "session"
+    ALWAYS = "always"
     NO = "no"
 
 
@@ -194,6 +199,16 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """Files were brought to the state behind a step (0: before the first one): `undo`, `redo` or `restore`."""
+
+    kind: ClassVar[str] = "restored"
+    action: Literal["undo", "redo", "restore"]
+    step: int
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The run is over."""
 
@@ -216,6 +231,7 @@ Event = (
     | CallFinished
     | StepFinished
     | Notice
+    | Restored
     | RunFinished
 )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from assistant.workspace.atomic import new_file_mode, replace_file
 from assistant.workspace.errors import EditError, WorkspaceError
 from assistant.workspace.git import GitReader
 from assistant.workspace.paths import kind, names_git, opened_directory, read_regular, relative_parts
@@ -70,7 +71,8 @@ class Workspace:
             TextFile("").encode(text)
         with _explained(path), opened_directory(self.root, parts[:-1], create=expect is None) as directory:
             form = self._expected(parts[-1], directory, expect, path)
-            _replace(parts[-1], directory, form.encode(text), form.mode, lambda: self._unchanged(parts, expect, path))
+            check = partial(self._unchanged, parts, expect, path)
+            replace_file(parts[-1], directory, form.encode(text), form.mode, check)
 
     def check_writable(self, path: str | Path) -> None:
         """Raise what `write` would raise for this path, before anything is written."""
@@ -111,7 +113,7 @@ class Workspace:
         except FileNotFoundError:
             if expect is not None:
                 raise WorkspaceError(f"{path} is gone since it was read; list the files again.") from None
-            return TextFile("", mode=0o666 & ~_umask())
+            return TextFile("", mode=new_file_mode())
         _check_target(path, info)
         data, info = read_regular(name, directory, _SIZE_LIMIT)
         if expect is None:
@@ -178,41 +180,6 @@ def _walk(root: Path) -> Iterator[str]:
         names[:] = sorted(name for name in names if name not in _SKIPPED)
         base = Path(directory).relative_to(root)
         yield from ((base / name).as_posix() for name in files if (root / base / name).is_file())
-
-
-def _replace(name: str, directory: int, data: bytes, mode: int, check: Callable[[], None]) -> None:
-    temporary = f".{name[:100]}.{secrets.token_hex(4)}.kat"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:  # noqa: PTH123 - by descriptor
-            file.write(data)
-            file.flush()
-            _copy_owner(name, directory, file.fileno())
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        check()
-        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
-    os.fsync(directory)
-
-
-def _copy_owner(name: str, directory: int, descriptor: int) -> None:
-    """Give the new file to the owner of the old one, or of the directory, where we may."""
-    try:
-        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        info = os.fstat(directory)
-    with suppress(PermissionError):
-        os.fchown(descriptor, info.st_uid, info.st_gid)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
