@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
-COMMANDS = frozenset({"ask", "fix", "models", "sessions", "doctor", "open"})
+COMMANDS = frozenset({"ask", "fix", "undo", "redo", "restore", "diff", "models", "sessions", "doctor", "open"})
+_GIT_PLACES = ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES")
 
 
 def main() -> NoReturn:
     """Run `kat` with the process's arguments and exit with its code."""
+    forget_git_places()
     match sys.argv[1:]:
         case ["--version" | "-V"]:
             from assistant import __version__
@@ -24,6 +27,12 @@ def main() -> NoReturn:
             from assistant.commands.registry import run
 
             sys.exit(run(_with_default(arguments)))
+
+
+def forget_git_places() -> None:
+    """Drop what a git hook, say, has in its environment: our git commands name the repository themselves."""
+    for name in _GIT_PLACES:
+        os.environ.pop(f"GIT_{name}", None)
 
 
 def _open(path: str) -> int:

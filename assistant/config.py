@@ -25,6 +25,7 @@ class Settings:
     """All settings with their defaults. The file is TOML with these names at its top level.
 
     None means: by the engine, or found by looking. Numbers are positive (`temperature` may be 0); seconds are seconds.
+    `sandbox_write` lists absolute paths of folders that commands may change besides the repository.
     A plain dataclass, because the first screen waits for it.
     """
 
@@ -42,6 +43,8 @@ class Settings:
     silence: float = SILENCE
     command_timeout: float = 120.0
     test_command: str | None = None
+    sandbox_network: bool = False
+    sandbox_write: tuple[str, ...] = ()
 
 
 NAMES = tuple(field.name for field in fields(Settings))
@@ -106,7 +109,8 @@ def _checked(name: str, value: Any, types: Mapping[str, Any], path: Path) -> Any
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NAMES)}"
         raise UserError(f"unknown setting {name!r} in {path}; {hint}")
-    kind = next((option for option in get_args(types[name]) if option is not NoneType), types[name])
+    options = get_args(types[name]) if NoneType in get_args(types[name]) else ()
+    kind = next((option for option in options if option is not NoneType), types[name])
     try:
         return _as(kind, value, name)
     except (TypeError, ValueError) as error:
@@ -117,6 +121,10 @@ def _checked(name: str, value: Any, types: Mapping[str, Any], path: Path) -> Any
 def _as(kind: Any, value: Any, name: str) -> Any:
     if get_origin(kind) is Literal:
         return _one_of(value, get_args(kind))
+    if get_origin(kind) is tuple:
+        return _folders(value)
+    if kind is bool:
+        return _yes_or_no(value)
     if issubclass(kind, Enum):
         return kind(_one_of(value, tuple(member.value for member in kind)))
     if kind is str:
@@ -131,6 +139,21 @@ def _as(kind: Any, value: Any, name: str) -> Any:
 def _one_of(value: Any, choices: tuple[Any, ...]) -> Any:
     if value not in choices:
         raise ValueError(f"it is one of {', '.join(choices)}")
+    return value
+
+
+def _folders(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise TypeError('it is a list of folders, like ["/data/cache"]')
+    for each in value:
+        if not Path(each).is_absolute():
+            raise ValueError(f"{each!r} is not an absolute path; write it out in full, from /")
+    return tuple(value)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("it is true or false")
     return value
 
 

@@ -22,25 +22,30 @@ ProfileName = Literal["compact", "full"]
 class Profile:
     """How much a model of one size is told.
 
-    `files` are named in the prompt; `output` is characters of a result; `readme` is characters of the README that go
-    with the first message, for models too small to go and read it.
+    `files` are named in the prompt; `output` is characters of a result; `instructions` are those of AGENTS.md and its
+    kind; `readme` is characters of the README that go with the first message, for models too small to go and read it.
     """
 
     name: ProfileName
     files: int
     output: int
+    instructions: int
     readme: int = 0
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "compact": Profile("compact", files=5, output=2_000, readme=400),
-    "full": Profile("full", files=80, output=12_000),
+    "compact": Profile("compact", files=5, output=2_000, instructions=600, readme=400),
+    "full": Profile("full", files=80, output=12_000, instructions=8_000),
 }
 SMALL_CONTEXT = 16_384
 """Tokens of context up to which a model gets the compact profile (our choice)."""
 
 
 _MESSAGE = "{message}"
+UNKNOWN = (
+    "Error: the outcome of this call is unknown: the run broke off, and it may have been done in part, in whole or "
+    "not at all. Look at what is there before you do it again."
+)
 
 
 def profile_for(name: ProfileName | None, context: int | None) -> Profile:
@@ -63,15 +68,28 @@ def system_text(profile: Profile, repository: str, files: Sequence[str], test_co
     )
 
 
-def first_message(profile: Profile, workspace: Workspace) -> str:
-    """How the user's first message is put to the model: with the README where the profile wants it and there is one."""
-    if not profile.readme or not workspace.exists("README.md"):
-        return _MESSAGE
+def first_message(profile: Profile, workspace: Workspace, instructions: str) -> str:
+    """How the user's first message is put to the model: behind the README, where the profile wants it and there is one,
+    and the repository's instructions.
+    """
+    readme = _readme(profile, workspace)
+    message = _text("first_message").replace("{readme}", _inert(readme)) if readme else _MESSAGE
+    return f"{_inert(instructions)}\n\n{message}" if instructions else message
+
+
+def _readme(profile: Profile, workspace: Workspace) -> str:
+    if not profile.readme:
+        return ""
     try:
         words = workspace.read("README.md").text.lstrip("# ").split()
     except WorkspaceError:
-        return _MESSAGE
-    return _text("first_message").replace("{readme}", " ".join(words)[: profile.readme])
+        return ""
+    return " ".join(words)[: profile.readme]
+
+
+def _inert(text: str) -> str:
+    """`text` in which nothing marks the place of the user's message."""
+    return text.replace(_MESSAGE, "{ message }")
 
 
 @dataclass(slots=True)
@@ -98,9 +116,13 @@ class Transcript:
         self.turns.append(Message("tool", output))
 
     def unanswered(self) -> None:
-        """No reply came: what the user said last is taken back."""
+        """The run is over: what the user said last is taken back if no reply came, and each call has a result."""
         if self.turns and self.turns[-1].role == "user":
             self.turns.pop()
+        results = next((n for n, turn in enumerate(reversed(self.turns)) if turn.role != "tool"), 0)
+        calls = self.turns[-1 - results].calls if self.turns else ()
+        for _ in calls[results:]:
+            self.result(UNKNOWN)
 
     @property
     def messages(self) -> list[Message]:

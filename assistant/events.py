@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
 from model.engine import EngineInfo
 from model.format import Mode, Segment, ThinkRequest
+
+Action = Literal["undo", "redo", "restore"]
+_NAMED = 5
+"""Files that a sentence names."""
+
+
+def some(files: Sequence[str]) -> str:
+    """The first few of these files, and how many more there are."""
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return ", ".join(files[:_NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,15 @@ class RunStarted:
     session: str
     repository: str
     engine: EngineInfo
+    think: ThinkRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UserSaid:
+    """The user said something, in a conversation that is shown again."""
+
+    kind: ClassVar[str] = "user_said"
+    text: str
     think: ThinkRequest
 
 
@@ -200,12 +220,37 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Files were brought to the state behind a step (0: before the first one): `undo`, `redo` or `restore`."""
+    """Files were brought to another state. `step` is the one undone, done again, or gone back to (0: the beginning).
+
+    A negative step is what the user had written himself, and an undo had overwritten.
+    """
 
     kind: ClassVar[str] = "restored"
-    action: Literal["undo", "redo", "restore"]
+    action: Action
     step: int
     files: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for people and models; file names are as they are."""
+        match self.action:
+            case "undo":
+                done = f"Undid step {self.step}"
+            case "redo" if self.step < 0:
+                done = "Brought back what you had written"
+            case "redo":
+                done = f"Did step {self.step} again"
+            case "restore":
+                done = f"Went back to where step {self.step} ended" if self.step else "Went back to the beginning"
+        return f"{done}: {some(self.files) or 'no file had to change'}."
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What steps changed, as a patch; empty where they changed nothing."""
+
+    kind: ClassVar[str] = "changes"
+    patch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +267,7 @@ class RunFinished:
 
 Event = (
     RunStarted
+    | UserSaid
     | StepStarted
     | SegmentText
     | ModeKnown
@@ -232,6 +278,7 @@ Event = (
     | StepFinished
     | Notice
     | Restored
+    | Changes
     | RunFinished
 )
 

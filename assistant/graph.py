@@ -54,7 +54,7 @@ class Nodes:
     async def reply(self, state: RunState) -> dict[str, Any]:
         """Ask the model; put the first call of its reply before the gate."""
         await self._runner.reply(self._current())
-        return self._advance(state, 0)
+        return await self._advance(state, 0)
 
     def approve(self, state: RunState) -> dict[str, Any]:
         """Stop for the call's approval."""
@@ -66,7 +66,7 @@ class Nodes:
     async def act(self, state: RunState) -> dict[str, Any]:
         """Run the call; put the next before the gate."""
         await self._runner.act(self._current())
-        return self._advance(state, state["call"] + 1)
+        return await self._advance(state, state["call"] + 1)
 
     def route(self, state: RunState) -> str:
         """What comes after a reply or a call."""
@@ -76,13 +76,13 @@ class Nodes:
             return "decide"
         return "approve" if self._current().calls[-1].asks else "act"
 
-    def _advance(self, state: RunState, call: int) -> dict[str, Any]:
+    async def _advance(self, state: RunState, call: int) -> dict[str, Any]:
         """Gate call number `call`, or close the step where there is none."""
         draft = self._current()
         if call < len(draft.reply.calls):
             self._runner.gate(draft, call)
             return {"call": call}
-        self._runner.finish(draft)
+        await self._runner.finish(draft)
         step = state["step"] + 1
         status, message = _outcome(draft, step >= state["limit"])
         return {

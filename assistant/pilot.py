@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from assistant.config import Settings, config_dir, state_dir
-from assistant.context import Transcript, first_message, profile_for, system_text
 from assistant.events import (
+    Action,
     ApprovalAsked,
     Decision,
     Event,
+    Notice,
+    Restored,
     RunFinished,
     RunStarted,
     RunStatus,
@@ -28,40 +27,19 @@ from assistant.events import (
     Tokens,
 )
 from assistant.graph import RECURSION_LIMIT, Nodes, RunState, build
+from assistant.restoring import changes, committing, restoring
+from assistant.resuming import Beginning
 from assistant.safety.permissions import Permissions
-from assistant.safety.sandbox import Sandbox, detect
-from assistant.sessions import Journal, sessions_dir
+from assistant.safety.sandbox import Sandbox
 from assistant.step import PlannedCall, StepRunner
-from assistant.tools.base import ToolContext
-from assistant.tools.registry import specs
-from assistant.workspace.files import Workspace
-from assistant.workspace.tests import find_test_command
-from model.dialects import dialect
-from model.engine import Engine, EngineError, EngineInfo, EngineRefused, Sampling
+from model.engine import EngineError, EngineInfo, EngineRefused
 from model.format import ThinkRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one message may take, and how tokens are drawn, for engines of one kind (our choice)."""
-
-    steps: int
-    reply_tokens: int
-    temperature: float
-
-
-LIMITS = Limits(steps=50, reply_tokens=8_192, temperature=0.6)
-EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.0)
-"""A model of 135M parameters goes astray soon: few, short steps, and always its likeliest word."""
-
-
-_MAX_FILES = 100_000
 
 
 class Pilot:
     """Implements `assistant.agent.Agent` on the step runner and the graph."""
 
-    def __init__(self, runner: StepRunner, limit: int, repository: Path) -> None:
+    def __init__(self, runner: StepRunner, limit: int, repository: Path, beginning: Beginning) -> None:
         self._runner = runner
         self._limit = limit
         self._repository = repository
@@ -71,8 +49,11 @@ class Pilot:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._waiting: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._index = 1
+        self._index = beginning.step
         self._runs = 0
+        self._notes = list(beginning.notes)
+        self.history: Sequence[Event] = beginning.history
+        self.notices: Sequence[Notice] = beginning.notices
         self.records: list[StepRecord] = []
         runner.emit = self._emit
 
@@ -107,6 +88,23 @@ class Pilot:
             await self._task
             self._events = asyncio.Queue()
 
+    async def restore(self, action: Action, step: int = 0) -> AsyncIterator[Event]:
+        """Undo, redo, or go back to the state behind a step; the model is told with the next message."""
+        async for event in restoring(self._runner.undo, action, step, self._waits):
+            if isinstance(event, Restored):
+                self._notes.append(f"[The user used {action}. {event.sentence}]")
+            yield event
+
+    async def changes(self, first: int | None = None, last: int | None = None) -> AsyncIterator[Event]:
+        """What the session changed, one step, or the way from behind one step to behind another."""
+        async for event in changes(self._runner.undo, first, last):
+            yield event
+
+    async def commit(self, message: str) -> AsyncIterator[Event]:
+        """Commit the files that this session changed, as they are now, and nothing else."""
+        async for event in committing(self._runner.undo, message):
+            yield event
+
     def decide(self, approval: str, decision: Decision, note: str = "") -> None:
         """Answer an approval; one that is not (or no longer) asked for is ignored."""
         waiting = self._waiting.pop(approval, None)
@@ -124,6 +122,7 @@ class Pilot:
         self.stop()
         if self._task is not None:
             await asyncio.wait([self._task])
+        await asyncio.to_thread(self._runner.undo.close)
         self._runner.journal.close()
         await self._runner.engine.aclose()
 
@@ -147,8 +146,9 @@ class Pilot:
         journal = self._runner.journal
         self._emit(RunStarted(self.session, str(self._repository), self.engine, think))
         try:
-            journal.append("user", sync=True, text=text, think=think)
-            self._runner.transcript.user(text)
+            notes, self._notes = self._notes, []
+            journal.append("user", sync=True, text=text, think=think, notes=notes)
+            self._runner.transcript.user("\n".join([*notes, text]))
             status, message = await self._run_graph(words, think)
         except EngineRefused as error:
             status, message = RunStatus.FAILED, str(error)
@@ -193,18 +193,21 @@ class Pilot:
     async def _ask(self, call: str) -> tuple[Decision, str]:
         if self._runner.stop.is_set():
             return Decision.NO, "the run was stopped"
-        planned = self._planned(call)
+        asked = _approval(self._planned(call), self.sandbox, self._runner.permissions)
+        self._emit(asked)
+        return await self._waits(asked)
+
+    def _waits(self, asked: ApprovalAsked) -> asyncio.Future[tuple[Decision, str]]:
         waiting: asyncio.Future[tuple[Decision, str]] = asyncio.get_running_loop().create_future()
-        self._waiting[call] = waiting
-        self._emit(_approval(planned, self.sandbox))
-        return await waiting
+        self._waiting[asked.id] = waiting
+        return waiting
 
     def _planned(self, call: str) -> PlannedCall:
         draft = self._nodes.draft
         return next(planned for planned in (draft.calls if draft else []) if planned.id == call)
 
 
-def _approval(planned: PlannedCall, sandbox: Sandbox) -> ApprovalAsked:
+def _approval(planned: PlannedCall, sandbox: Sandbox, permissions: Permissions) -> ApprovalAsked:
     permission, tool = planned.permission, planned.tool
     if permission is None or tool is None or planned.verdict is None:
         raise RuntimeError("a call that cannot run asks for nothing")
@@ -219,74 +222,5 @@ def _approval(planned: PlannedCall, sandbox: Sandbox) -> ApprovalAsked:
         preview=permission.preview,
         preview_kind=permission.preview_kind,
         reason=reason,
-    )
-
-
-async def open_pilot(
-    repository: Path,
-    engine: Engine,
-    settings: Settings,
-    *,
-    allow: tuple[str, ...] = (),
-    interactive: bool = True,
-    named: Path | None = None,
-    sandbox: Sandbox | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Pilot:
-    """A new session in `repository` with an engine that is already open, and is closed if there is no session.
-
-    `named` is the repository that people see, where `repository` is a copy of it.
-
-    Raises:
-        EngineError: the engine does not answer.
-        UserError: the session cannot be written.
-    """
-    try:
-        if sandbox is None:
-            directories = [config_dir(environ), state_dir(environ)]
-            sandbox = await asyncio.to_thread(detect, repository, config_dirs=directories, environ=environ)
-        permissions = Permissions(allow, interactive=interactive, sandboxed=sandbox.contains)
-        return await _opened(repository, engine, settings, permissions, sandbox, named or repository, environ)
-    except BaseException:
-        await engine.aclose()
-        raise
-
-
-async def _opened(
-    repository: Path,
-    engine: Engine,
-    settings: Settings,
-    permissions: Permissions,
-    sandbox: Sandbox,
-    shown: Path,
-    environ: Mapping[str, str],
-) -> Pilot:
-    info = await engine.info()
-    limits = EMBEDDED_LIMITS if info.name == "embedded" else LIMITS
-    profile = profile_for(settings.profile, info.context)
-    workspace = Workspace(repository)
-    test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, environ)
-    files = workspace.list(limit=_MAX_FILES).paths
-    runner = StepRunner(
-        engine=engine,
-        info=info,
-        dialect=dialect(info.dialect),
-        sampling=_sampling(settings, limits),
-        specs=specs(profile.name),
-        tools=ToolContext(workspace, sandbox, test_command, settings.command_timeout, profile.output),
-        permissions=permissions,
-        journal=Journal.create(sessions_dir(state_dir(environ)), shown, info),
-        transcript=Transcript(system_text(profile, shown.name, files, test_command), first_message(profile, workspace)),
-        emit=lambda _: None,
-        stop=asyncio.Event(),
-    )
-    return Pilot(runner, settings.max_steps or limits.steps, shown)
-
-
-def _sampling(settings: Settings, limits: Limits) -> Sampling:
-    return Sampling(
-        temperature=limits.temperature if settings.temperature is None else settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens or limits.reply_tokens,
-        seed=settings.seed,
+        always=permissions.always(permission),
     )

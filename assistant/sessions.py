@@ -1,88 +1,28 @@
-"""Sessions: one append-only JSONL journal each, which is the truth about what was said and done.
-
-A record is written whole before anything that follows from it happens. An ``intent`` stands before each tool call and
-is on the disk before the call runs; its ``result`` follows. A torn last line is the text of the step that was cut.
-"""
+"""The sessions of this machine: where their journals lie, how one is found, forked and removed."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
-import os
-import secrets
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
-from assistant.events import StepRecord
+from assistant.journal import Journal, is_open, read, remove
 from model.engine import EngineInfo
 
-VERSION = 1
+__all__ = ["Journal", "SessionSummary", "find", "fork", "prunable", "read", "remove", "sessions_dir", "summaries"]
 
-
-class Journal:
-    """The journal of a running session; this process alone writes it."""
-
-    def __init__(self, path: Path, session: str) -> None:
-        self.path = path
-        self.session = session
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise UserError(f"session {session} is open in another KAT Pilot; close that one first") from None
-
-    @classmethod
-    def create(cls, directory: Path, repository: Path, engine: EngineInfo) -> Journal:
-        """Begin a session in `directory`, which is made if need be (mode 0700)."""
-        now = datetime.now(UTC)
-        session = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            journal = cls(directory / f"{session}.jsonl", session)
-            journal.append("session", sync=True, version=VERSION, repository=str(repository), engine=asdict(engine))
-        except OSError as error:
-            raise UserError(f"the session cannot be written to {directory}: {error.strerror}") from None
-        return journal
-
-    def append(self, kind: str, *, sync: bool = False, **data: Any) -> None:
-        """Write a record, whole or not at all; with `sync` it is on the disk when this returns.
-
-        Raises:
-            OSError: the disk is full or gone.
-        """
-        record = {"kind": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **data}
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-        before = os.fstat(self._descriptor).st_size
-        try:
-            written = os.write(self._descriptor, line)
-            if written < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-            if sync:
-                os.fsync(self._descriptor)
-        except OSError as error:
-            os.ftruncate(self._descriptor, before)
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
-
-    def step(self, record: StepRecord) -> None:
-        """Write a StepRecord."""
-        self.append("step", sync=True, record=asdict(record))
-
-    def close(self) -> None:
-        """Let go of the file; closing again does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+_FIRST_WORDS = 60
+_AGE = re.compile(r"(\d{1,5})\s*([hdw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """A line of `kat sessions list`. Times are ISO 8601 in UTC."""
+    """A line of `kat sessions list`. Times are ISO 8601 in UTC; `last` is when it was last written."""
 
     id: str
     started: str
@@ -90,6 +30,8 @@ class SessionSummary:
     model: str
     first_words: str
     steps: int
+    parent: str | None = None
+    last: str = ""
 
 
 def sessions_dir(state: Path) -> Path:
@@ -97,57 +39,127 @@ def sessions_dir(state: Path) -> Path:
     return state / "sessions"
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a journal in order; a torn last line, or one that is no JSON, is passed over."""
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and isinstance(record.get("kind"), str):
-                yield record
+def journals(directory: Path) -> list[Path]:
+    """All journals, the latest session first."""
+    return sorted(directory.glob("*.jsonl"), reverse=True)
 
 
 def find(directory: Path, session: str) -> Path:
-    """The journal whose id begins with `session`.
+    """The journal whose id begins with `session`; `last` is the one that was written last.
 
     Raises:
-        UserError: none or several do.
+        UserError: none or several are meant.
     """
-    found = [path for path in sorted(directory.glob("*.jsonl")) if path.stem.startswith(session)]
-    match found:
+    paths = journals(directory)
+    if session == "last" and paths:
+        return max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    match [path for path in paths if session and path.stem.startswith(session)]:
         case [path]:
             return path
         case []:
             raise UserError(f"there is no session {session!r}; `kat sessions list` shows those that are kept")
-        case _:
+        case found:
             raise UserError(f"{len(found)} sessions begin with {session!r}; give more of the id")
 
 
 def summaries(directory: Path) -> list[SessionSummary]:
-    """All sessions, the latest first."""
-    return [_summary(path) for path in sorted(directory.glob("*.jsonl"), reverse=True)]
+    """All sessions, the latest first, read from their journals."""
+    return [summary(path, read(path)) for path in journals(directory)]
 
 
-def unfinished(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Intents without a result: calls whose outcome nobody knows."""
-    done = {record["id"] for record in records if record["kind"] == "result"}
-    return [record for record in records if record["kind"] == "intent" and record["id"] not in done]
-
-
-def _summary(path: Path) -> SessionSummary:
-    header: dict[str, Any] = {}
-    words, steps = "", 0
-    for record in read(path):
+def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
+    """What a list says of one session."""
+    header: Mapping[str, Any] = {}
+    words, last, steps = "", "?", 0
+    for record in records:
+        last = record.get("time", last)
         match record["kind"]:
             case "session":
                 header = record
             case "user" if not words:
-                words = " ".join(record["text"].split())[:60]
+                words = " ".join(str(record.get("text", "")).split())[:_FIRST_WORDS]
             case "step":
                 steps += 1
     model = header.get("engine", {}).get("model", "?")
-    return SessionSummary(path.stem, header.get("time", "?"), header.get("repository", "?"), model, words, steps)
+    started, repository = header.get("time", "?"), header.get("repository", "?")
+    return SessionSummary(path.stem, started, repository, model, words, steps, header.get("parent"), last)
+
+
+def unfinished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Intents without a result: calls whose outcome nobody knows. A step's ids may come again after a restart."""
+    open_: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        match record["kind"]:
+            case "intent":
+                open_[record["id"]] = record
+            case "result":
+                open_.pop(record["id"], None)
+    return list(open_.values())
+
+
+def fork(directory: Path, source: Path, at: int | None) -> Path:
+    """A new session with the records of `source` up to and including step `at`, or all of them.
+
+    Raises:
+        UserError: there is no such step, or it cannot be written.
+    """
+    records = list(read(source))
+    header = _header(source, records)
+    kept = records[1:] if at is None else records[1 : _end_of_step(records, at) + 1]
+    engine = EngineInfo(**header["engine"])
+    journal = Journal.create(
+        directory, Path(header["repository"]), engine, parent=source.stem, parent_step=at if at is not None else None
+    )
+    try:
+        for record in kept:
+            data = {name: value for name, value in record.items() if name not in ("kind", "n", "time")}
+            journal.append(record["kind"], **data)
+        journal.append("forked", sync=True, parent=source.stem)
+    except OSError as error:
+        journal.path.unlink(missing_ok=True)
+        raise UserError(f"the fork cannot be written to {directory}: {error.strerror}") from None
+    finally:
+        journal.close()
+    return journal.path
+
+
+def prunable(directory: Path, older_than: timedelta | None, keep: int, now: datetime | None = None) -> list[Path]:
+    """Sessions not written for so long, besides the `keep` that were written last; open ones are never among them."""
+    paths = sorted(journals(directory), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    limit = (now or datetime.now(UTC)) - (older_than or timedelta())
+    old = [path for path in paths[keep:] if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= limit]
+    return [path for path in old if not is_open(path)]
+
+
+def age(text: str) -> timedelta:
+    """`12h`, `30d` or `8w`.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    found = _AGE.fullmatch(text.strip())
+    if found is None:
+        raise UserError(f"{text!r} is no age; write 12h, 30d or 8w")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _header(path: Path, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first record.
+
+    Raises:
+        UserError: it is not there, or from a newer version.
+    """
+    if not records or records[0]["kind"] != "session":
+        raise UserError(f"the journal of session {path.stem} has no beginning; `kat sessions show` prints what is left")
+    return records[0]
+
+
+def _end_of_step(records: Sequence[Mapping[str, Any]], step: int) -> int:
+    """The place of the last record of a step."""
+    ends = [n for n, record in enumerate(records) if record["kind"] == "step" and record["record"]["index"] == step]
+    if not ends:
+        steps = [record["record"]["index"] for record in records if record["kind"] == "step"]
+        raise UserError(
+            f"there is no step {step}; the session has {steps[0]} to {steps[-1]}" if steps else "it has none"
+        )
+    return ends[-1]

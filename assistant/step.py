@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from assistant.context import Transcript
+from assistant.errors import UserError
 from assistant.events import (
     ApprovalGiven,
     CallFinished,
@@ -22,6 +23,7 @@ from assistant.events import (
     Decision,
     Event,
     ModeKnown,
+    Notice,
     Seconds,
     SegmentText,
     StepFinished,
@@ -29,11 +31,14 @@ from assistant.events import (
     StepStarted,
     Tokens,
 )
-from assistant.safety.permissions import Access, Permission, Permissions, Verdict
+from assistant.safety.permissions import Permission, Permissions, Verdict
+from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal
 from assistant.think import Situation, ThinkDecision, decide
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult
 from assistant.tools.registry import read_call
+from assistant.undo import Undo
+from assistant.workspace.snapshots import Snapshot
 from model.engine import Delta, Engine, EngineInfo, Finish, Sampling, Usage
 from model.format import ModeChosen, Reply, ReplyDelta, ReplyParser, Segment, TextDelta, ThinkRequest, ToolCall
 from model.prompt import Dialect, ToolSpec
@@ -63,6 +68,11 @@ class PlannedCall:
         """Whether somebody must still be asked."""
         return self.verdict is not None and self.verdict.action == "ask" and self.decision is None
 
+    def shown(self) -> dict[str, str]:
+        """The diff that an edit was planned with, for whoever reads the journal."""
+        diff = self.permission is not None and self.permission.preview_kind == "diff"
+        return {"diff": self.permission.preview} if diff and self.permission else {}
+
 
 @dataclass(slots=True)
 class Draft:
@@ -79,6 +89,9 @@ class Draft:
     outcomes: list[CallOutcome] = field(default_factory=list)
     farewell: str | None = None
     """What `finish` said; the run ends with this step."""
+    before: Snapshot | None = None
+    after: Snapshot | None = None
+    """The files before the first call that could change some, and behind the last."""
 
     @property
     def forced(self) -> bool:
@@ -98,6 +111,8 @@ class Draft:
             tokens=_tokens(self.usage, self.weights),
             seconds=self.seconds,
             calls=tuple(self.outcomes),
+            tree_before=self.before.tree if self.before else None,
+            tree_after=self.after.tree if self.after else None,
         )
 
 
@@ -114,6 +129,7 @@ class StepRunner:
     permissions: Permissions
     journal: Journal
     transcript: Transcript
+    undo: Undo
     emit: Callable[[Event], None]
     stop: asyncio.Event
     refused: list[str] = field(default_factory=list)
@@ -146,7 +162,7 @@ class StepRunner:
         now = time.monotonic()
         draft.seconds = Seconds(first_token=(first or now) - started, decode=now - (first or now))
         draft.reply = parser.reply if draft.cut is None else replace(parser.reply, calls=())
-        self.journal.append("reply", step=draft.index, cut=draft.cut, **asdict(draft.reply))
+        self.journal.append("reply", step=draft.index, cut=draft.cut, why=decision.why, **asdict(draft.reply))
         self.transcript.reply(draft.reply)
 
     def _take(self, draft: Draft, parser: ReplyParser, delta: Delta) -> None:
@@ -197,16 +213,23 @@ class StepRunner:
         step = int(planned.id.split(".")[0])
         self.journal.append("approval", sync=True, id=planned.id, decision=decision, by=by, note=note)
         self.emit(ApprovalGiven(step, planned.id, decision, by))
+        if decision is Decision.ALWAYS and planned.permission:
+            kept = self.permissions.keep(planned.permission)
+            self.emit(Notice("info" if kept.ok else "warning", sanitize(kept.text)))
 
     async def act(self, draft: Draft) -> None:
-        """Run the call that was gated last, with a record before and after."""
+        """Run the call that was gated last, with a record before and after, and a snapshot if it may change files."""
         planned = draft.calls[-1]
-        access = planned.permission.access if planned.permission else Access.NONE
-        durable = access in (Access.EDIT, Access.COMMAND)
         call = planned.call
-        self.journal.append("intent", sync=durable, id=planned.id, tool=call.name, arguments=call.arguments)
+        refusal = self._refusal(planned, over=draft.farewell is not None)
+        kept: dict[str, Any] = {}
+        if refusal is None:
+            kept, refusal = await self._keep(draft, planned)
+        durable = bool(kept)
+        kept |= planned.shown()
+        self.journal.append("intent", sync=durable, id=planned.id, tool=call.name, arguments=call.arguments, **kept)
         started = time.monotonic()
-        outcome, result = await self._result(planned, over=draft.farewell is not None)
+        outcome, result = refusal or await self._result(planned)
         seconds = time.monotonic() - started
         self.journal.append("result", sync=durable, id=planned.id, outcome=outcome, **asdict(result))
         self.transcript.result(result.output)
@@ -217,7 +240,20 @@ class StepRunner:
         )
         self.emit(CallFinished(draft.index, planned.id, call.name, outcome, result.summary, result.output))
 
-    async def _result(self, planned: PlannedCall, *, over: bool) -> tuple[str, ToolResult]:
+    async def _keep(self, draft: Draft, planned: PlannedCall) -> tuple[dict[str, Any], tuple[str, ToolResult] | None]:
+        """Take a snapshot before a call that may change files: what its intent says of it, or why it cannot run."""
+        try:
+            paths = planned.tool.changes(self.tools) if planned.tool else ()
+            if paths == ():
+                return {}, None
+            before = await asyncio.to_thread(self.undo.begin, draft.index, paths)
+        except (UserError, ToolError, OSError) as error:
+            return {}, ("failed", _failure(f"nothing was done, because no snapshot could be made first: {error}"))
+        draft.before = draft.before or before
+        return {"tree": before.tree, "paths": paths}, None
+
+    def _refusal(self, planned: PlannedCall, *, over: bool) -> tuple[str, ToolResult] | None:
+        """Why a call does not run, if it does not."""
         if self.stop.is_set():
             return "stopped", _failure("the run was stopped before this was done")
         if over:
@@ -229,6 +265,11 @@ class StepRunner:
             return "denied", _failure(f"refused: it needs {planned.verdict.rule}")
         if planned.verdict.action == "ask" and planned.decision in (None, Decision.NO):
             return "denied", _failure("the user said no" + (f": {planned.note}" if planned.note else ""))
+        return None
+
+    async def _result(self, planned: PlannedCall) -> tuple[str, ToolResult]:
+        if planned.tool is None:
+            raise RuntimeError("a call that cannot be read does not run")
         try:
             return await self._run(planned.tool, planned.permission)
         except ToolError as error:
@@ -246,12 +287,28 @@ class StepRunner:
         result = await unless_stopped(tool.run(self.tools), self.stop)
         return ("ok" if result.ok else "failed"), result
 
-    def finish(self, draft: Draft) -> StepRecord:
+    async def finish(self, draft: Draft) -> StepRecord:
         """Close the step: its record goes to the journal and to whoever watches."""
+        try:
+            draft.after = await asyncio.to_thread(self.undo.end, draft.index)
+        except (UserError, OSError) as error:
+            self.emit(Notice("warning", f"What step {draft.index} changed could not be kept for undo: {error}"))
         record = draft.record()
         self.journal.step(record)
+        self._warn_of_left_out(draft)
         self.emit(StepFinished(record, _context_used(record.tokens, self.info.context)))
         return record
+
+    def _warn_of_left_out(self, draft: Draft) -> None:
+        """Name what came into being and is in no snapshot."""
+        if draft.before is None or draft.after is None:
+            return
+        for path, why in draft.after.left_out.items():
+            if path not in draft.before.left_out:
+                advice = (
+                    "look into its .git before you run git there" if path.endswith("/") else "undo will not touch it"
+                )
+                self.emit(Notice("warning", sanitize(f"{path} is not kept in snapshots ({why}); {advice}.")))
 
 
 def _unexpected(error: Exception) -> str:

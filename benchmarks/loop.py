@@ -21,7 +21,7 @@ from measure import machine
 
 from assistant.config import Settings
 from assistant.events import StepFinished, StepStarted
-from assistant.pilot import open_pilot
+from assistant.opening import Place, open_pilot
 from model.engine import Delta, Engine, EngineInfo, Sampling
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
@@ -68,7 +68,7 @@ async def overheads(repository: Path, url: str, environ: dict[str, str]) -> list
     """Milliseconds of each step, the engine's own taken off."""
     engine = Timed(HttpEngine(url))
     settings = Settings(max_steps=STEPS)
-    pilot = await open_pilot(repository, engine, settings, allow=("all",), interactive=False, environ=environ)
+    pilot = await open_pilot(Place(repository, environ=environ), engine, settings, allow=("all",), interactive=False)
     found, start, inside = [], 0.0, 0.0
     async for event in pilot.run("Look at it again and again.", ThinkRequest.AUTO):
         if isinstance(event, StepStarted):

@@ -21,7 +21,7 @@ from textual.pilot import Pilot as Hand
 from assistant import __version__
 from assistant.agent import Agent
 from assistant.config import Settings
-from assistant.pilot import open_pilot
+from assistant.opening import Place, open_pilot
 from model.engine import Engine
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
@@ -79,7 +79,7 @@ async def picture(name: str, engine: Engine, question: str, *, lines: int, until
         environ = {**os.environ, "KAT_STATE": str(repository.parent / "state")}
 
         async def open_agent() -> Agent:
-            return await open_pilot(repository, engine, Settings(), environ=environ)
+            return await open_pilot(Place(repository, environ=environ), engine, Settings())
 
         app = KatApp(open_agent, Path("~/inventory"), think=ThinkRequest.AUTO, version=__version__)
         async with app.run_test(size=(WIDTH, lines)) as hand:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -15,10 +15,11 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
-from assistant.agent import AgentFactory
+from assistant.agent import Agent, AgentFactory
+from assistant.events import Event
 from model.format import ThinkRequest
 from tui.commands import NAMES, run_command
-from tui.conversation import Conversation
+from tui.conversation import Conversation, Errand
 from tui.presenter import Presenter
 from tui.screens.help import HelpScreen, Section
 from tui.theme import DARK, LIGHT, VARIABLES
@@ -163,6 +164,10 @@ class KatApp(App[int]):
             await self.tell("The engine is open; send your message again.")
             return
         self._open()
+
+    def errand(self, text: str, start: Callable[[Agent], AsyncIterator[Event]]) -> None:
+        """Have the agent do something besides messages, in its turn."""
+        self.conversation.enqueue(Errand(text, start))
 
     async def tell(self, text: str) -> None:
         """Say a sentence in the transcript."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from assistant.agent import Agent
+from assistant.events import Event
 from model.format import ThinkRequest
 
 
@@ -21,6 +23,9 @@ class Target(Protocol):
 
     async def retry(self) -> None:
         """Open the agent again."""
+
+    def errand(self, text: str, start: Callable[[Agent], AsyncIterator[Event]]) -> None:
+        """Have the agent do something besides messages, in its turn."""
 
     def action_stop(self) -> None:
         """Stop what runs."""
@@ -71,6 +76,36 @@ async def _retry(target: Target, _: str) -> None:
     await target.retry()
 
 
+async def _undo(target: Target, _: str) -> None:
+    target.errand("/undo", lambda agent: agent.restore("undo"))
+
+
+async def _redo(target: Target, _: str) -> None:
+    target.errand("/redo", lambda agent: agent.restore("redo"))
+
+
+async def _restore(target: Target, argument: str) -> None:
+    if not argument.isdecimal():
+        await target.tell("Say /restore and the number of a step; 0 is the beginning of the session.")
+        return
+    target.errand(f"/restore {argument}", lambda agent: agent.restore("restore", int(argument)))
+
+
+async def _diff(target: Target, argument: str) -> None:
+    steps = argument.split()
+    if len(steps) > 2 or not all(step.isdecimal() for step in steps):
+        await target.tell("Say /diff, /diff STEP, or /diff STEP STEP.")
+        return
+    target.errand(f"/diff {argument}".rstrip(), lambda agent: agent.changes(*map(int, steps)))
+
+
+async def _commit(target: Target, argument: str) -> None:
+    if not argument:
+        await target.tell("Say /commit and the message; it commits the files that this session changed, nothing else.")
+        return
+    target.errand(f"/commit {argument}", lambda agent: agent.commit(argument))
+
+
 async def _stop(target: Target, _: str) -> None:
     target.action_stop()
 
@@ -82,6 +117,11 @@ async def _quit(target: Target, _: str) -> None:
 COMMANDS = (
     Command("help", "keys and commands", _help),
     Command("think auto|on|off", "when to think, from the next message on", _think),
+    Command("undo", "take back the last step that changed files", _undo),
+    Command("redo", "do again what was undone last", _redo),
+    Command("restore STEP", "bring files back to what they were behind a step", _restore),
+    Command("diff [STEP [STEP]]", "what the session changed, a step, or the way between two", _diff),
+    Command("commit MESSAGE", "commit the files that this session changed", _commit),
     Command("stop", "stop what runs and keep what came", _stop),
     Command("clear", "empty the screen; the conversation goes on", _clear),
     Command("retry", "open the engine again", _retry),

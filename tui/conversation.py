@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,11 +25,22 @@ class Message:
     think: ThinkRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something else for the agent to do, in its turn: `text` is how the user asked for it."""
+
+    text: str
+    start: Callable[[Agent], AsyncIterator[Event]]
+
+
 class View(Protocol):
     """Whoever shows the conversation."""
 
     async def loading(self) -> None:
         """The agent is being opened."""
+
+    async def recall(self, history: Sequence[Event]) -> None:
+        """The agent is open, and this was said before."""
 
     async def ready(self, engine: EngineInfo) -> None:
         """The agent is open, or done with a run."""
@@ -40,8 +51,8 @@ class View(Protocol):
     async def failed(self, reason: str) -> None:
         """A run broke off; the agent is still there."""
 
-    async def begin(self, message: Message) -> None:
-        """A run begins."""
+    async def begin(self, message: Message | Errand) -> None:
+        """A run or an errand begins."""
 
     async def present(self, event: Event) -> None:
         """A run says something."""
@@ -57,7 +68,7 @@ class Conversation:
         self._open_agent = open_agent
         self._view = view
         self._agent: Agent | None = None
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Message | Errand] = deque()
         self._arrived = asyncio.Event()
         self.running = False
         self.stopping = False
@@ -79,7 +90,11 @@ class Conversation:
 
     def send(self, text: str, think: ThinkRequest) -> None:
         """Run `text` now, or when what runs is over."""
-        self._waiting.append(Message(text, think))
+        self.enqueue(Message(text, think))
+
+    def enqueue(self, item: Message | Errand) -> None:
+        """See to it now, or when what runs is over."""
+        self._waiting.append(item)
         self._arrived.set()
         if self.running or not self.online:
             self._tell_queue()
@@ -90,7 +105,7 @@ class Conversation:
             return ""
         self.stopping = True
         self._agent.stop()
-        back = "\n".join(message.text for message in self._waiting)
+        back = "\n".join(message.text for message in self._waiting if isinstance(message, Message))
         self._waiting.clear()
         self._tell_queue()
         return back
@@ -122,10 +137,11 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - whatever it is, the user can read it and try again
             await self._view.offline(unexpected(error))
             return False
+        await self._view.recall(self._agent.history)
         await self._view.ready(self._agent.engine)
         return True
 
-    async def _run(self, message: Message) -> None:
+    async def _run(self, message: Message | Errand) -> None:
         if self._agent is None:
             return
         self.running, self.stopping = True, False
@@ -140,9 +156,9 @@ class Conversation:
         if self._agent is not None:
             await self._view.ready(self._agent.engine)
 
-    async def _play(self, agent: Agent, message: Message) -> None:
+    async def _play(self, agent: Agent, message: Message | Errand) -> None:
         await self._view.begin(message)
-        events = agent.run(message.text, message.think)
+        events = message.start(agent) if isinstance(message, Errand) else agent.run(message.text, message.think)
         try:
             async for event in events:
                 await self._view.present(event)

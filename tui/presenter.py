@@ -10,20 +10,26 @@ from assistant.events import (
     ApprovalGiven,
     CallFinished,
     CallStarted,
+    Changes,
     Event,
     ModeKnown,
     Notice,
+    Restored,
     RunFinished,
     RunStarted,
     RunStatus,
     SegmentText,
     StepFinished,
     StepStarted,
+    UserSaid,
 )
+from assistant.safety.sanitize import sanitize
 from model.engine import EngineInfo
-from tui.conversation import Message
+from tui.conversation import Errand, Message
+from tui.diff import diff_lines
 from tui.widgets.approval import ApprovalPanel
 from tui.widgets.calls import CallView
+from tui.widgets.fold import ProseView
 from tui.widgets.messages import Level, NoticeLine, UserMessage
 from tui.widgets.prompt import Prompt
 from tui.widgets.queue import QueueView
@@ -43,6 +49,10 @@ _ENDINGS: dict[RunStatus, tuple[Level, str]] = {
 
 _REST = 4.0
 """How much longer than a flush the pause after it is, at least."""
+
+
+_RECALLED = 60
+"""Steps of an earlier conversation that are shown again."""
 
 
 class Presenter:
@@ -71,6 +81,18 @@ class Presenter:
         """The agent is being opened."""
         self._status.activity = Activity.LOADING
 
+    async def recall(self, history: Sequence[Event]) -> None:
+        """Show what was said before as if it were said now; of a long conversation only the end."""
+        start = _recalled_from(history)
+        for event in history[:start]:
+            if isinstance(event, StepFinished):
+                self._finish_step(event)
+        if start:
+            await self.say("info", "What was said before this is in the session: kat sessions show")
+        for event in history[start:]:
+            await self.present(event)
+        self._leave_step()
+
     async def ready(self, engine: EngineInfo) -> None:
         """The agent waits for a message."""
         self._status.engine = engine
@@ -85,7 +107,7 @@ class Presenter:
         """The run is over, and it did not end by itself."""
         await self._end_run("error", reason)
 
-    async def begin(self, message: Message) -> None:
+    async def begin(self, message: Message | Errand) -> None:
         """Show the user's message; it is the start of a run, and the place to look at."""
         self._status.activity = Activity.WORKING
         self._transcript.anchor()
@@ -113,6 +135,8 @@ class Presenter:
         match event:
             case SegmentText():
                 self._feed(event)
+            case UserSaid():
+                await self.begin(Message(event.text, event.think))
             case RunStarted():
                 self._status.engine = event.engine
             case StepStarted():
@@ -131,8 +155,18 @@ class Presenter:
                 self._finish_step(event)
             case Notice():
                 await self.say(event.level, event.text)
+            case Restored():
+                await self.say("done", event.sentence)
+            case Changes():
+                await self._show_changes(event)
             case RunFinished():
                 await self._finish_run(event)
+
+    async def _show_changes(self, event: Changes) -> None:
+        if not event.patch:
+            await self.say("info", "No file was changed.")
+            return
+        await self._transcript.add(ProseView(diff_lines(sanitize(event.patch)), classes="changes"))
 
     def _feed(self, event: SegmentText) -> None:
         if self._step is not None:
@@ -201,6 +235,15 @@ class Presenter:
         self._approval.drop_all()
         self._leave_approval()
         await self.say(level, text)
+
+
+def _recalled_from(history: Sequence[Event]) -> int:
+    """Where the last steps begin, with the message that the first of them answers."""
+    steps = [n for n, event in enumerate(history) if isinstance(event, StepStarted)]
+    if len(steps) <= _RECALLED:
+        return 0
+    first = steps[-_RECALLED]
+    return first - isinstance(history[first - 1], UserSaid)
 
 
 def _ending(event: RunFinished) -> tuple[Level, str]:

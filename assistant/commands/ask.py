@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assistant.commands.opening import checked_rules, engine_from, repository_root, settings_from
+from assistant.commands.opening import checked_rules, engine_from, repository_root, resumed_session, settings_from
 from assistant.commands.options import (
     HERE,
     Allow,
@@ -22,6 +22,7 @@ from assistant.commands.options import (
     Model,
     ProfileOption,
     Repository,
+    Resume,
     Think,
 )
 from assistant.errors import Exit, UserError
@@ -48,6 +49,7 @@ def ask(
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
     allow: Allow = None,
+    resume: Resume = None,
     json_: Json = False,
 ) -> int:
     """Answer one message and exit; what it may not do is refused (exit code 4)."""
@@ -55,14 +57,18 @@ def ask(
         engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
     )
     rules = checked_rules(allow)
-    root = repository_root(repo)
+    resumed, root = resumed_session(resume, repo) if resume is not None else (None, repository_root(repo))
     text = _message(prompt)
 
     async def talk() -> int:
-        from assistant.pilot import open_pilot
+        from assistant.opening import Place, open_pilot
 
-        pilot = await open_pilot(root, await engine_from(settings), settings, allow=rules, interactive=False)
+        engine = await engine_from(settings)
+        place = Place(root, folder=repo.resolve() if resume is None else root, resumed=resumed)
+        pilot = await open_pilot(place, engine, settings, allow=rules, interactive=False)
         show = _as_lines() if json_ else _as_text()
+        for notice in pilot.notices:
+            show(notice)
         code = Exit.NOT_ACHIEVED
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop_once, pilot)
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from assistant.commands.opening import engine_from, repository_root, settings_from
 from assistant.commands.options import HERE, DialectName, Engine, Json, Model, Repository
-from assistant.config import Settings, config_dir, state_dir
+from assistant.config import Settings, state_dir
 from assistant.errors import Exit, UserError
 from model.engine import Engine as AnyEngine
 from model.engine import EngineError, Sampling
@@ -64,7 +64,7 @@ async def _findings(repo: Path, settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("python", True, sys.version.split()[0])
     yield _terminal()
     yield _git(repo)
-    async for finding in _sandbox(repo):
+    async for finding in _sandbox(repo, settings):
         yield finding
     async for finding in _model(settings):
         yield finding
@@ -91,20 +91,25 @@ def _git(repo: Path) -> Finding:
     return Finding("git", True, f"{found.root} on {found.branch or 'no branch'}{' (no commits yet)' * found.empty}")
 
 
-async def _sandbox(repo: Path) -> AsyncIterator[Finding]:
-    from assistant.safety.sandbox import detect
+async def _sandbox(repo: Path, settings: Settings) -> AsyncIterator[Finding]:
+    from assistant.safety.choice import sandbox_for
 
     try:
         root = repository_root(repo)
     except Exception:  # noqa: BLE001 - the git line has said why
         return
-    sandbox = await asyncio.to_thread(detect, root, config_dirs=[config_dir(), state_dir()])
-    if not sandbox.contains:
+    try:
+        sandbox = await asyncio.to_thread(sandbox_for, root, settings)
+    except UserError as error:
+        yield Finding("sandbox", False, str(error))
+        return
+    if sandbox.tier == "none":
         yield Finding("sandbox", False, "none works here, so every command will ask; install bubblewrap")
         return
-    yield Finding("sandbox", True, f"{sandbox.tier}; not covered: {', '.join(sandbox.lacks) or 'nothing known'}")
+    asks = "" if sandbox.contains else "; commands will ask"
+    yield Finding("sandbox", True, f"{sandbox.tier}{asks}; not covered: {', '.join(sandbox.lacks)}")
     for probe in await sandbox.probe():
-        yield Finding(f"sandbox: {probe.name}", probe.held, probe.detail)
+        yield Finding(f"sandbox: {probe.name}", probe.ok, probe.detail)
 
 
 async def _model(settings: Settings) -> AsyncIterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.commands.opening import checked_rules, settings_from
+from assistant.commands.opening import checked_rules, resumed_session, settings_from
 from assistant.commands.options import (
     HERE,
     Allow,
@@ -16,6 +16,7 @@ from assistant.commands.options import (
     MaxSteps,
     Model,
     ProfileOption,
+    Resume,
     Think,
 )
 from assistant.commands.terminal import open_terminal
@@ -30,9 +31,14 @@ def open_interface(
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
     allow: Allow = None,
+    resume: Resume = None,
 ) -> int:
     """Open the terminal interface in a repository."""
     settings = settings_from(
         engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
     )
-    return open_terminal(path, settings, checked_rules(allow))
+    rules = checked_rules(allow)
+    if resume is None:
+        return open_terminal(path, settings, rules)
+    resumed, root = resumed_session(resume, path)
+    return open_terminal(root, settings, rules, resumed=resumed)

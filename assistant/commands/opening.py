@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assistant.config import Settings, load
+from assistant.config import Settings, load, state_dir
 from assistant.errors import UserError
 from model.engine import Engine, is_engine
 
@@ -44,13 +44,33 @@ async def engine_from(settings: Settings, environ: Mapping[str, str] = os.enviro
 
 def checked_rules(allow: list[str] | None) -> tuple[str, ...]:
     """The --allow rules, each valid."""
-    from assistant.safety.permissions import Permissions
+    from assistant.safety.rules import read_rule
 
     try:
-        Permissions(allow or (), interactive=False, sandboxed=True)
+        for text in allow or ():
+            read_rule(text)
     except ValueError as error:
         raise UserError(str(error)) from None
     return tuple(allow or ())
+
+
+def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]:
+    """The journal of a session that can go on here and now, and its repository. `repo` is where the user wants it.
+
+    Raises:
+        UserError: there is none, it is open elsewhere, or its repository is gone or another one.
+    """
+    from assistant.journal import is_open
+    from assistant.resuming import repository_of
+    from assistant.sessions import find, sessions_dir
+
+    path = find(sessions_dir(state_dir(os.environ)), session)
+    root = repository_of(path)
+    if repo and repo != Path() and (wanted := repository_root(repo)) != root:
+        raise UserError(f"session {path.stem} belongs to {root}, not to {wanted}; leave the repository out")
+    if is_open(path):
+        raise UserError(f"session {path.stem} is open in another KAT Pilot; close that one first")
+    return path, root
 
 
 def repository_root(path: Path) -> Path:

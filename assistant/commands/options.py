@@ -19,7 +19,14 @@ ProfileOption = Annotated[str | None, typer.Option("--profile", help="compact or
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="steps that one message may take")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", metavar="RULE", help="read, edit, command[:PATTERN] or all, without asking; repeatable"),
+    typer.Option(
+        "--allow",
+        metavar="RULE",
+        help="read, edit, command[:PATTERN], network, outside or all, without asking; repeatable",
+    ),
+]
+Resume = Annotated[
+    str | None, typer.Option("--resume", metavar="ID", help="go on with a session: the start of its id, or last")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 Repository = Annotated[Path, typer.Option("--repo", metavar="DIR", help="the repository")]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from assistant.commands import ask, doctor, fix, interface, models, sessions
+from assistant.commands import ask, doctor, fix, interface, models, sessions, undo
 from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
@@ -23,6 +23,10 @@ app = typer.Typer(
 app.command("open")(interface.open_interface)
 app.command("ask")(ask.ask)
 app.command("fix")(fix.fix)
+app.command("undo")(undo.undo)
+app.command("redo")(undo.redo)
+app.command("restore")(undo.restore)
+app.command("diff")(undo.diff)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")

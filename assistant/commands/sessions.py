@@ -4,77 +4,249 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from assistant.commands.options import Json
+from assistant.commands.options import Allow, DialectName, Engine, Json, MaxSteps, Model, ProfileOption, Think
 from assistant.config import state_dir
+from assistant.errors import Exit, UserError
 
 app = typer.Typer(help="The sessions on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
+Session = Annotated[str, typer.Argument(metavar="ID", help="the id, its first characters, or last")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+
 
 @app.command("list")
-def list_sessions(json_: Json = False) -> None:
-    """All sessions, the latest first."""
+def list_sessions(
+    words: Annotated[list[str] | None, typer.Argument(help="only those that speak of all of these")] = None,
+    repo: Annotated[Path | None, typer.Option("--repo", metavar="DIR", help="only those of this repository")] = None,
+    json_: Json = False,
+) -> None:
+    """The sessions, the latest first."""
     from assistant.safety.sanitize import sanitize
-    from assistant.sessions import sessions_dir, summaries
+    from assistant.session_index import listed
 
-    rows = summaries(sessions_dir(state_dir(os.environ)))
+    rows = listed(_folder(), " ".join(words or ()), None if repo is None else _root(repo))
     if json_:
         print(json.dumps([asdict(row) for row in rows]))
         return
     if not rows:
-        print("No sessions yet; `kat` or `kat ask` begins one.")
+        print("No session is like that." if words or repo else "No sessions yet; `kat` or `kat ask` begins one.")
     for row in rows:
         print(sanitize(f"{row.id}  {row.steps:3} steps  {row.model}  {row.repository}  {row.first_words}"))
 
 
 @app.command("show")
-def show_session(
-    session: Annotated[str, typer.Argument(help="the id, or its first characters")], json_: Json = False
-) -> None:
+def show_session(session: Session, json_: Json = False) -> None:
     """One session, from its journal; a step that was cut shows what is known of it."""
-    from assistant.sessions import find, read, sessions_dir, unfinished
+    from assistant.sessions import read, unfinished
 
-    records = list(read(find(sessions_dir(state_dir(os.environ)), session)))
+    records = list(read(_path(session)))
     if json_:
         for record in records:
             print(json.dumps(record))
         return
     for record in records:
         _print(record)
-    for record in unfinished(records):
-        print(f"  {record['id']} {record['tool']}: unknown outcome (the session ended while it ran)")
+    for call in unfinished(records):
+        print(f"  {call['id']} {call['tool']}: unknown outcome (the session ended while it ran)")
+
+
+@app.command("resume")
+def resume_session(
+    session: Session,
+    engine: Engine = None,
+    model: Model = None,
+    dialect: DialectName = None,
+    think: Think = None,
+    profile: ProfileOption = None,
+    max_steps: MaxSteps = None,
+    allow: Allow = None,
+) -> int:
+    """Go on with a session in the terminal interface; `kat ask --resume ID PROMPT` does without one."""
+    from assistant.commands.opening import checked_rules, resumed_session, settings_from
+    from assistant.commands.terminal import open_terminal
+
+    settings = settings_from(
+        engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
+    )
+    rules = checked_rules(allow)
+    path, root = resumed_session(session)
+    return open_terminal(root, settings, rules, resumed=path)
+
+
+@app.command("fork")
+def fork_session(
+    session: Session,
+    at: Annotated[int | None, typer.Option("--at", metavar="STEP", help="leave out what came after this step")] = None,
+    json_: Json = False,
+) -> None:
+    """A new session that has the past of another; the files in the repository stay as they are."""
+    from assistant.sessions import fork
+
+    path = fork(_folder(), _path(session), at)
+    print(json.dumps({"id": path.stem}) if json_ else path.stem)
+
+
+@app.command("export")
+def export_session(
+    session: Session,
+    form: Annotated[Literal["markdown", "jsonl"], typer.Option("--format", help="how")] = "markdown",
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="a new file")] = None,
+) -> None:
+    """A session to read or to hand on; secrets and terminal control are taken out of it."""
+    from assistant.config import load
+    from assistant.export import as_jsonl, as_markdown
+    from assistant.safety.secrets import known_secrets
+    from assistant.sessions import read
+
+    records = list(read(_path(session)))
+    known = known_secrets(load().api_key, os.environ)
+    text = (
+        as_markdown(records, known) if form == "markdown" else "".join(f"{row}\n" for row in as_jsonl(records, known))
+    )
+    data = text.encode("utf-8", "replace")
+    if output is None:
+        sys.stdout.buffer.write(data)
+        return
+    _write_new(output, data)
+    print(f"Written to {output}", file=sys.stderr)
+
+
+@app.command("rm")
+def remove_sessions(
+    sessions: Annotated[list[str], typer.Argument(metavar="ID…", help="ids, or their first characters")],
+    yes: Yes = False,
+    json_: Json = False,
+) -> int:
+    """Remove sessions for good; what they changed in repositories stays."""
+    paths = [_path(session) for session in dict.fromkeys(sessions)]
+    if not yes and not _confirmed(paths):
+        return Exit.NOT_ACHIEVED
+    return _remove(paths, json_=json_)
+
+
+@app.command("prune")
+def prune_sessions(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="like 12h, 30d or 8w")] = "30d",
+    keep: Annotated[int, typer.Option("--keep", metavar="N", min=0, help="keep so many in any case")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say which")] = False,
+    json_: Json = False,
+) -> int:
+    """Remove the sessions that were not written for long; those that are open stay."""
+    from assistant.sessions import age, prunable
+
+    limit: timedelta = age(older_than)
+    paths = prunable(_folder(), limit, keep)
+    if dry_run:
+        _say([path.stem for path in paths], "would be removed", json_=json_)
+        return Exit.DONE
+    return _remove(paths, json_=json_)
+
+
+def _remove(paths: Sequence[Path], *, json_: bool) -> int:
+    from assistant.sessions import remove
+
+    done: list[str] = []
+    try:
+        for path in paths:
+            remove(path)
+            done.append(path.stem)
+    except UserError:
+        if done:
+            _say(done, "removed", json_=json_)
+        raise
+    _say(done, "removed", json_=json_)
+    return Exit.DONE
+
+
+def _say(sessions: Sequence[str], what: str, *, json_: bool) -> None:
+    if json_:
+        print(json.dumps({what.split()[-1]: list(sessions)}))
+        return
+    for session in sessions:
+        print(f"{session} {what}")
+    if not sessions:
+        print(f"No session {what}.")
+
+
+def _confirmed(paths: Sequence[Path]) -> bool:
+    names = ", ".join(path.stem for path in paths)
+    if not sys.stdin.isatty():
+        raise UserError(f"nobody can be asked here; --yes removes {names}")
+    return typer.confirm(f"Remove {names} for good?", err=True)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise UserError(f"{path} is there already; name another file") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _root(path: Path) -> Path:
+    """The repository at or above `path`, or the path itself where there is none any more."""
+    from assistant.commands.opening import nearest_root
+
+    try:
+        return nearest_root(path)
+    except UserError:
+        return path.resolve()
+
+
+def _folder() -> Path:
+    from assistant.sessions import sessions_dir
+
+    return sessions_dir(state_dir(os.environ))
+
+
+def _path(session: str) -> Path:
+    from assistant.sessions import find
+
+    return find(_folder(), session)
 
 
 def _print(record: dict[str, Any]) -> None:
     from assistant.safety.sanitize import sanitize
 
-    line = _line(record)
-    if line:
+    for line in _lines(record):
         print(sanitize(line))
 
 
-def _line(record: dict[str, Any]) -> str | None:
+def _lines(record: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - one case a kind, and no more than that
     match record["kind"]:
         case "session":
-            return f"{record['time']}  {record['repository']}  {record['engine']['model']}"
+            yield f"{record['time']}  {record['repository']}  {record['engine']['model']}"
+            if parent := record.get("parent"):
+                yield f"forked from {parent}"
         case "user":
-            return f"\n> {record['text']}"
-        case "reply":
-            return record["answer"] or None
+            yield f"\n> {record['text']}"
+        case "reply" if record["answer"]:
+            yield record["answer"]
         case "intent":
-            return f"  {record['id']} {record['tool']} {json.dumps(record['arguments'], ensure_ascii=False)[:100]}"
+            yield f"  {record['id']} {record['tool']} {json.dumps(record['arguments'], ensure_ascii=False)[:100]}"
         case "result":
-            return f"  {record['id']} {record['outcome']}: {record['summary']}"
+            yield f"  {record['id']} {record['outcome']}: {record['summary']}"
         case "step":
-            return _step(record["record"])
+            yield _step(record["record"])
+        case "restore":
+            yield f"  {record['action']}: {', '.join(record['files'])}"
+        case "resumed":
+            yield f"\nresumed with {record['engine']['model']}"
         case "finished":
-            return f"{record['status']}: {record['message']}".rstrip(": ")
+            yield f"{record['status']}: {record['message']}".rstrip(": ")
         case _:
-            return None
+            pass
 
 
 def _step(step: dict[str, Any]) -> str:

@@ -16,13 +16,16 @@ from assistant.errors import UserError
 from model.engine import EngineError
 
 
-def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -> int:
+def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = (), *, resumed: Path | None = None) -> int:
     """Open the interface in the repository of `path`; engine and agent follow when the screen is there.
+
+    `resumed` is the journal of a session that goes on.
 
     Raises:
         UserError: there is no repository, or no terminal.
     """
     root = nearest_root(path)
+    folder = path.resolve()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("the interface needs a terminal; `kat ask PROMPT` works without one")
     gc.disable()  # nothing that the first screen needs is garbage yet
@@ -32,9 +35,11 @@ def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = ()) -
         gc.freeze()
         gc.enable()
         try:
-            pilot = await asyncio.to_thread(importlib.import_module, "assistant.pilot")
+            opening = await asyncio.to_thread(importlib.import_module, "assistant.opening")
             checked = await asyncio.to_thread(repository_root, root)
-            agent: Agent = await pilot.open_pilot(checked, await engine_from(settings), settings, allow=allow)
+            engine = await engine_from(settings)
+            place = opening.Place(checked, folder=folder, resumed=resumed)
+            agent: Agent = await opening.open_pilot(place, engine, settings, allow=allow)
         except (UserError, OSError) as error:
             raise EngineError(str(error)) from error
         return agent

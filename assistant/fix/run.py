@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from assistant.config import config_dir, state_dir
+from assistant.config import Settings
 from assistant.errors import UserError
 from assistant.events import Event, RunFinished, RunStatus
 from assistant.fix.copy import DEPENDENCIES, WorkingCopy, working_copy
 from assistant.fix.report import FixReport, Receipt, receipt
 from assistant.fix.request import FixRequest
-from assistant.safety.sandbox import Sandbox, detect
+from assistant.safety.choice import sandbox_for
+from assistant.safety.sandbox import Sandbox
 from assistant.workspace.files import Workspace
 from assistant.workspace.tests import TestReport, find_test_command, is_test_file, run_tests
 from model.engine import Engine, EngineError
@@ -50,7 +51,9 @@ async def _fix(
     if command is None:
         raise UserError("no tests were found; say how they run with --test COMMAND")
     with working_copy(workspace) as copy:
-        bench = _Bench(request, copy, await asyncio.to_thread(_sandbox, copy.root, workspace.root), command)
+        bench = _Bench(
+            request, copy, await asyncio.to_thread(_sandbox, copy.root, workspace.root, request.settings), command
+        )
         before = await bench.tests()
         if not before.ran:
             raise UserError(f"{before.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
@@ -84,17 +87,16 @@ async def _work(
     open_engine: Callable[[], Awaitable[Engine]],
     watch: Callable[[Event], None],
 ) -> FixReport:
-    from assistant.pilot import open_pilot
+    from assistant.opening import Place, open_pilot
 
     request = bench.request
     settings = replace(request.settings, test_command=bench.command)
     pilot = await open_pilot(
-        bench.copy.root,
+        Place(bench.copy.root, named=request.repository, snapshots=bench.copy.root.parent / "snapshots"),
         await open_engine(),
         settings,
         allow=("read", "edit", "command"),
         interactive=False,
-        named=request.repository,
         sandbox=bench.sandbox,
     )
     end: RunFinished | None = None
@@ -170,10 +172,10 @@ def _fixed(before: TestReport, after: TestReport) -> str:
     return f"{mended} failing test{'' if mended == 1 else 's'} now pass; {len(after.passed)} pass in all."
 
 
-def _sandbox(root: Path, original: Path) -> Sandbox:
+def _sandbox(root: Path, original: Path, settings: Settings) -> Sandbox:
     """The copy's sandbox, in which the original's installed dependencies are seen."""
     shown = tuple((original / name, root / name) for name in DEPENDENCIES if (original / name).is_dir())
-    return replace(detect(root, config_dirs=[config_dir(), state_dir()]), shown=shown)
+    return replace(sandbox_for(root, settings), shown=shown)
 
 
 def _prompt(before: TestReport, issue: str | None) -> str:

@@ -14,20 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant.safety.watch import Watcher, until_exceeded
+
 _CHUNK = 65_536
 _GRACE = 1.0
 """Seconds that output may still come after the program has ended."""
+_CLEARING = 6.0
+"""Seconds that a launcher has to end what it started."""
+_KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended. A signal N gives exit code 128 + N, the time limit 124; `truncated` says output was cut."""
+    """How a command ended. A signal N gives exit code 128 + N, the time limit 124; `truncated` says output was cut.
+
+    `stopped` is a sentence where the whole run went over a limit and was killed for it; the output ends with it too.
+    """
 
     exit_code: int
     output: str
     timed_out: bool
     truncated: bool
     seconds: float
+    stopped: str = ""
 
 
 class HeadTail:
@@ -75,9 +84,13 @@ async def run_process(
     timeout: float,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
     output_limit: int,
     on_output: Callable[[str], None] | None = None,
+    pass_fds: Sequence[int] = (),
+    launcher: bool = False,
+    watcher: Watcher | None = None,
 ) -> CommandResult:
     """Run `argv` for at most `timeout` seconds; its process group is killed at the end, whatever the end was.
 
+    A `launcher` is first asked (SIGTERM) to end what it started. `watcher` may end the run with a sentence.
     stdout and stderr arrive together, undecodable bytes as U+FFFD. Raises OSError if the program cannot be started.
     """
     started = time.monotonic()
@@ -89,15 +102,30 @@ async def run_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=pass_fds,
     )
     kept = HeadTail(output_limit)
     reader = asyncio.ensure_future(_read(process, kept, on_output))
+    watching = asyncio.ensure_future(until_exceeded(watcher, process.pid)) if watcher else None
     try:
-        timed_out = await _wait(process, reader, timeout)
+        timed_out = await _wait(process, reader, watching, timeout)
     finally:
-        await _end(process, reader)
-    code = 124 if timed_out else _exit_code(process)
-    return CommandResult(code, kept.text(), timed_out, kept.left_out > 0, time.monotonic() - started)
+        stopped = _said(watching)
+        await _end(process, reader, launcher)
+    if stopped:
+        kept.add(f"\n[The command was ended: {stopped}.]\n")
+    code = 124 if timed_out else _KILLED if stopped else _exit_code(process)
+    return CommandResult(code, kept.text(), timed_out, kept.left_out > 0, time.monotonic() - started, stopped)
+
+
+def _said(watching: asyncio.Future[str] | None) -> str:
+    """Why the watcher ended the run, or an empty string; it stops watching."""
+    if watching is None:
+        return ""
+    if watching.done() and not watching.cancelled():
+        return watching.result()
+    watching.cancel()
+    return ""
 
 
 async def _read(process: asyncio.subprocess.Process, kept: HeadTail, on_output: Callable[[str], None] | None) -> None:
@@ -111,15 +139,21 @@ async def _read(process: asyncio.subprocess.Process, kept: HeadTail, on_output: 
     kept.add(decoder.decode(b"", final=True))
 
 
-async def _wait(process: asyncio.subprocess.Process, reader: asyncio.Future[None], seconds: float) -> bool:
+async def _wait(
+    process: asyncio.subprocess.Process,
+    reader: asyncio.Future[None],
+    watching: asyncio.Future[str] | None,
+    seconds: float,
+) -> bool:
     """Wait for the program; True if time ran out. A failing reader ends the wait, and its error is raised."""
     waiter = asyncio.ensure_future(process.wait())
+    ends: list[asyncio.Future[Any]] = [waiter, watching] if watching else [waiter]
     try:
         async with asyncio.timeout(seconds):
-            await _any(waiter, reader)
+            await asyncio.wait([*ends, reader], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
                 reader.result()
-            await waiter
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError:
         return True
     finally:
@@ -127,11 +161,9 @@ async def _wait(process: asyncio.subprocess.Process, reader: asyncio.Future[None
     return False
 
 
-async def _any(*futures: asyncio.Future[Any]) -> None:
-    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None]) -> None:
+async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None], launcher: bool) -> None:
+    if launcher and process.returncode is None:
+        await _ask(process)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
@@ -142,6 +174,14 @@ async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None]
     with suppress(asyncio.CancelledError):
         await reader
     process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
+
+
+async def _ask(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+        process.send_signal(signal.SIGCONT)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _CLEARING)
 
 
 def _exit_code(process: asyncio.subprocess.Process) -> int:

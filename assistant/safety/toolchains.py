@@ -8,6 +8,10 @@ from pathlib import Path
 
 HOME_INSIDE = "/tmp/home"  # noqa: S108 - a directory of the sandbox's own /tmp
 _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV"})
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+_PASSED_WITH_NETWORK = frozenset({*_CERTIFICATES, *_PROXIES, *map(str.lower, _PROXIES)})
+_NAME_SERVICE = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl/certs/ca-certificates.crt")
 _FIXED = {
     "TERM": "dumb",
     "NO_COLOR": "1",
@@ -17,6 +21,7 @@ _FIXED = {
     "GIT_CONFIG_COUNT": "1",
     "GIT_CONFIG_KEY_0": "safe.directory",
 }
+_OF_ITS_OWN = {"HOME": HOME_INSIDE, "TMPDIR": "/tmp"}  # noqa: S108
 _OFFLINE = {"CARGO_NET_OFFLINE": "true", "GOPROXY": "off", "PIP_NO_INDEX": "1", "npm_config_offline": "true"}
 _CACHES = {
     "PYENV_ROOT": (".pyenv",),
@@ -26,6 +31,7 @@ _CACHES = {
     "NVM_DIR": (".nvm/versions",),
 }
 _MORE = (".local/lib", ".local/share/uv/python", ".local/share/uv/tools", ".local/share/pipx/venvs")
+_HIDDEN = ("/home", "/root", "/mnt", "/media", "/tmp", "/var/tmp", "/run")  # noqa: S108
 _VENVS = (".venv", "venv")
 
 
@@ -36,22 +42,29 @@ def command_path(environ: Mapping[str, str], repository: Path, *, sandboxed: boo
     return ":".join([*(own if sandboxed else ()), given, str(Path(sys.executable).parent)])
 
 
-def clean_environment(environ: Mapping[str, str], repository: Path, *, sandboxed: bool) -> dict[str, str]:
-    """The environment for commands: an allow-list of the user's, and settings that keep tools quiet and offline."""
-    clean = {name: value for name, value in environ.items() if name in _PASSED or name.startswith("LC_")}
+def clean_environment(
+    environ: Mapping[str, str], repository: Path, *, sandboxed: bool, network: bool = False, private: Path | None = None
+) -> dict[str, str]:
+    """The environment for commands: an allow-list of the user's, and settings that keep tools quiet and offline.
+
+    `private` is the folder for temporary files where a sandbox has no /tmp of its own.
+    """
+    passed = _PASSED | _PASSED_WITH_NETWORK if network else _PASSED
+    clean = {name: value for name, value in environ.items() if name in passed or name.startswith("LC_")}
     clean |= _FIXED | {"GIT_CONFIG_VALUE_0": str(repository)}
     clean["PATH"] = command_path(environ, repository, sandboxed=sandboxed)
     home = environ.get("HOME", "/")
     if sandboxed:
-        clean |= _OFFLINE | {"HOME": HOME_INSIDE, "TMPDIR": "/tmp"} | _cache_variables(environ, Path(home))  # noqa: S108
+        inside = {"HOME": str(private / "home"), "TMPDIR": str(private)} if private else _OF_ITS_OWN
+        clean |= ({} if network else _OFFLINE) | inside | _cache_variables(environ, Path(home))
     else:
         clean["HOME"] = home
     return clean
 
 
 def hidden_directories(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Directories that a sandbox empties: homes, temporary files, and the sockets in /run."""
-    names = [environ.get("HOME", "/root"), "/home", "/root", "/tmp", "/var/tmp", "/run"]  # noqa: S108
+    """Directories that a sandbox empties: homes, other disks, temporary files, and the sockets in /run."""
+    names = [environ.get("HOME", "/root"), *_HIDDEN]
     found = {Path(name).resolve() for name in names if Path(name).is_dir()}
     return tuple(sorted(found - {Path("/")}))
 
@@ -62,6 +75,13 @@ def needed_paths(environ: Mapping[str, str], repository: Path, hidden: Iterable[
     home = Path(environ.get("HOME", "/root")).resolve()
     needed = {path for path in _candidates(environ, repository, home) if path.exists()}
     return tuple(sorted(path for path in needed if _revealable(path, roots, home)))
+
+
+def network_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Files that names and certificates are looked up in, links resolved: they may lead into hidden directories."""
+    named = [environ[name] for name in _CERTIFICATES if environ.get(name, "").startswith("/")]
+    found = (Path(name).resolve() for name in (*_NAME_SERVICE, *named))
+    return tuple(dict.fromkeys(path for path in found if path.exists()))
 
 
 def is_under(path: Path, roots: Iterable[Path]) -> bool:

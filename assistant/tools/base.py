@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +13,7 @@ from assistant.errors import UserError
 from assistant.safety.permissions import Permission
 from assistant.safety.process import HeadTail
 from assistant.safety.sanitize import sanitize
+from assistant.workspace.seen import Seen
 
 if TYPE_CHECKING:
     from assistant.safety.sandbox import Sandbox
@@ -51,13 +52,17 @@ def fitted(text: str, limit: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Where tools work. `output_limit` is in characters; longer output keeps its head and tail."""
+    """Where tools work. `output_limit` is in characters; longer output keeps its head and tail.
+
+    `seen` is what the model knows of files, for as long as the conversation lasts.
+    """
 
     workspace: Workspace
     sandbox: Sandbox
     test_command: str | None = None
     command_timeout: float = 120.0
     output_limit: int = 12_000
+    seen: Seen = field(default_factory=Seen)
 
 
 class Tool(BaseModel):
@@ -71,6 +76,12 @@ class Tool(BaseModel):
     """The description in the compact profile, where field descriptions are left out."""
     full_only: ClassVar[frozenset[str]] = frozenset()
     """Optional arguments that the compact profile does not mention; they are understood all the same."""
+    compact: ClassVar[bool] = True
+    """Whether the compact profile offers the tool; it is understood all the same."""
+    compact_required: ClassVar[tuple[str, ...]] = ()
+    """Optional arguments that the compact profile demands, since it does not mention the other way."""
+    blank: ClassVar[frozenset[str]] = frozenset()
+    """Optional arguments for which an empty text is a value."""
 
     def title(self) -> str:
         """One line for people: what this call does, and to what."""
@@ -79,6 +90,10 @@ class Tool(BaseModel):
     def permission(self, context: ToolContext) -> Permission:
         """What leave it needs. An edit plans itself here and shows its diff. Raises `ToolError`."""
         raise NotImplementedError
+
+    def changes(self, context: ToolContext) -> tuple[str, ...] | None:
+        """Files that it may change, relative to the repository; None where nobody can tell. None of them by default."""
+        return ()
 
     async def run(self, context: ToolContext) -> ToolResult:
         """Do it. Raises `ToolError`; nothing is half-done then."""

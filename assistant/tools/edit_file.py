@@ -1,66 +1,77 @@
-"""`edit_file`: replace one stretch of a file."""
+"""`edit_file`: replace stretches of a file."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from assistant.safety.permissions import Access, Permission
-from assistant.safety.sanitize import sanitize
-from assistant.tools.base import Tool, ToolContext, ToolResult, for_the_model
-from assistant.workspace.edit import EditPlan, plan_edit, unified_diff
-from assistant.workspace.text import TextFile
+from assistant.tools.base import ToolError
+from assistant.tools.changing import ChangingTool, one_line
+from assistant.workspace.changes import FileChange, Planner
+from assistant.workspace.edit import Edit
+
+_USAGE = "edit_file takes path with old and new, or path with edits, a list of {old, new}"
 
 
-class EditFile(Tool):
+class Replacement(BaseModel):
+    """One of several edits of a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    old: str = Field(description="Text to replace.")
+    new: str = Field(description="Text to put there.")
+    all: bool = Field(False, description="Replace it wherever it stands.")
+
+
+def _as_list(value: Any) -> Any:
+    """Models write a list as a string, or one edit without a list around it."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    return [value] if isinstance(value, dict) else value
+
+
+class EditFile(ChangingTool):
     """Replace text in a file."""
 
     name: ClassVar[str] = "edit_file"
     description: ClassVar[str] = (
         "Replace text that occurs once in a file. Copy old exactly from the file, without line numbers, with enough "
-        "lines around it to be the only match."
+        "lines around it to be the only match. Give old and new, or several such in edits: all are done, or none."
     )
     brief: ClassVar[str] = "Replace text"
+    full_only: ClassVar[frozenset[str]] = frozenset({"all", "edits"})
+    blank: ClassVar[frozenset[str]] = frozenset({"old", "new"})
+    compact_required: ClassVar[tuple[str, ...]] = ("old", "new")
 
-    path: str = Field(description="File, relative to the repository.")
-    old: str = Field(description="Text to replace.")
-    new: str = Field(description="Text to put there.")
+    old: str | None = Field(None, description="Text to replace.")
+    new: str | None = Field(None, description="Text to put there.")
+    all: bool = Field(False, description="Replace it wherever it stands.")
+    edits: Annotated[list[Replacement] | None, BeforeValidator(_as_list)] = Field(
+        None, description="Several edits, done in this order, instead of old and new."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.edits:
+            if self.old is not None or self.new is not None:
+                raise ToolError(f"edit_file was given both old or new and edits; {_USAGE}.")
+        elif self.old is None or self.new is None:
+            missing = "old" if self.old is None else "new"
+            raise ToolError(f"edit_file needs {missing}; {_USAGE}.")
+        return self
 
     def title(self) -> str:
         """What is edited."""
-        return f"Edit {self.path}"
+        count = f" in {len(self.edits)} places" if self.edits and len(self.edits) > 1 else ""
+        return f"Edit {one_line(self.path)}{count}"
 
-    def permission(self, context: ToolContext) -> Permission:
-        """Leave to write the file; shows the diff."""
-        before, plan = self._plan(context)
-        diff = unified_diff(context.workspace.relative(self.path), before.text, plan.new_text)
-        return Permission(Access.EDIT, str(context.workspace.resolve(self.path)), sanitize(diff), "diff")
-
-    async def run(self, context: ToolContext) -> ToolResult:
-        """Write it, unless the file has changed meanwhile."""
-        before, plan = self._plan(context)
-        with for_the_model():
-            context.workspace.write(self.path, plan.new_text, before.digest)
-        diff = unified_diff(context.workspace.relative(self.path), before.text, plan.new_text)
-        summary = changed_lines(diff)
-        note = f" ({plan.note})" if plan.note else ""
-        return ToolResult(True, summary, f"Edited {self.path}: {summary}{note}.")
-
-    def _plan(self, context: ToolContext) -> tuple[TextFile, EditPlan]:
-        with for_the_model():
-            context.workspace.check_writable(self.path)
-            before = context.workspace.read(self.path)
-            old, new = (
-                text.replace("\r\n", "\n") if before.newline == "\r\n" else text for text in (self.old, self.new)
-            )
-            plan = plan_edit(before.text, old, new)
-            before.encode(plan.new_text)
-        return before, plan
-
-
-def changed_lines(diff: str) -> str:
-    """How many lines a diff adds and takes away: ``+3 -1``."""
-    lines = diff.splitlines()[2:]
-    added = sum(line.startswith("+") and not line.startswith("+++ ") for line in lines)
-    return f"+{added} -{sum(line.startswith('-') and not line.startswith('--- ') for line in lines)}"
+    def plan(self, planner: Planner) -> FileChange:
+        """All edits on the file as it is now."""
+        if self.edits:
+            return planner.edit(self.path, [Edit(edit.old, edit.new, edit.all) for edit in self.edits])
+        return planner.edit(self.path, [Edit(self.old or "", self.new or "", self.all)])

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from assistant.safety.permissions import Access, Permission
 from assistant.tools.base import Tool, ToolContext, ToolResult, fitted, for_the_model
-from assistant.tools.edit_file import changed_lines
+from assistant.tools.changing import changed_lines
 from assistant.workspace.edit import unified_diff
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace

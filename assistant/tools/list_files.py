@@ -9,6 +9,7 @@ from pydantic import Field
 
 from assistant.safety.permissions import Access, Permission
 from assistant.tools.base import Tool, ToolContext, ToolResult, fitted, for_the_model
+from assistant.tools.changing import one_line
 
 _LIMIT = 500
 
@@ -25,7 +26,7 @@ class ListFiles(Tool):
 
     def title(self) -> str:
         """What is listed."""
-        return f"List {self.path or 'files'}"
+        return f"List {one_line(self.path) or 'files'}"
 
     def permission(self, context: ToolContext) -> Permission:
         """Reading needs no leave."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sanitize import sanitize
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, for_the_model
+from assistant.tools.changing import one_line
 
 _LONGEST_LINE = 2000
 
@@ -30,8 +31,8 @@ class ReadFile(Tool):
     def title(self) -> str:
         """What is read."""
         if self.start_line is None and self.end_line is None:
-            return f"Read {self.path}"
-        return f"Read {self.path}:{self.start_line or 1}–{self.end_line or 'end'}"
+            return f"Read {one_line(self.path)}"
+        return f"Read {one_line(self.path)}:{self.start_line or 1}–{self.end_line or 'end'}"
 
     def permission(self, context: ToolContext) -> Permission:
         """Reading needs no leave."""
@@ -40,8 +41,9 @@ class ReadFile(Tool):
     async def run(self, context: ToolContext) -> ToolResult:
         """The lines asked for, as many as fit."""
         with for_the_model():
-            text = context.workspace.read(self.path).text
-        lines = text.split("\n")
+            file = context.workspace.read(self.path)
+            context.seen.note(context.workspace.relative(self.path), file.digest)
+        lines = [line.removesuffix("\r") for line in file.text.split("\n")]
         if lines[-1] == "":
             lines.pop()
         first, last = max(1, self.start_line or 1), min(len(lines), self.end_line or len(lines))

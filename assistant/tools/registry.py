@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -12,10 +12,12 @@ from pydantic_core import ErrorDetails
 
 from assistant.safety.sanitize import sanitize
 from assistant.tools.base import Tool, ToolError
+from assistant.tools.delete_file import DeleteFile
 from assistant.tools.edit_file import EditFile
 from assistant.tools.finish import Finish
 from assistant.tools.git_diff import GitDiff
 from assistant.tools.list_files import ListFiles
+from assistant.tools.move_file import MoveFile
 from assistant.tools.read_file import ReadFile
 from assistant.tools.run_command import RunCommand
 from assistant.tools.run_tests import RunTests
@@ -32,6 +34,8 @@ TOOLS: tuple[type[Tool], ...] = (
     Search,
     EditFile,
     WriteFile,
+    DeleteFile,
+    MoveFile,
     RunCommand,
     RunTests,
     GitDiff,
@@ -46,7 +50,7 @@ _SHOWN = 200
 
 def specs(profile: Profile) -> tuple[ToolSpec, ...]:
     """The tools as prompts offer them; the compact profile has no descriptions of arguments."""
-    return tuple(_spec(tool, profile) for tool in TOOLS)
+    return tuple(_spec(tool, profile) for tool in TOOLS if tool.compact or profile == "full")
 
 
 def read_call(call: ToolCall) -> Tool:
@@ -67,23 +71,37 @@ def _spec(tool: type[Tool], profile: Profile) -> ToolSpec:
     shown = {name: field for name, field in tool.model_fields.items() if name not in hidden}
     properties = {name: _property(field, profile) for name, field in shown.items()}
     parameters: dict[str, Any] = {"type": "object", "properties": properties}
-    required = [name for name, field in tool.model_fields.items() if field.is_required()]
+    extra = tool.compact_required if profile == "compact" else ()
+    required = [name for name, field in tool.model_fields.items() if field.is_required() or name in extra]
     if required:
         parameters["required"] = required
     return ToolSpec(tool.name, tool.brief if profile == "compact" else tool.description, parameters)
 
 
-def _property(field: FieldInfo, profile: Profile) -> dict[str, str]:
+def _property(field: FieldInfo, profile: Profile) -> dict[str, Any]:
     kinds = (field.annotation, *get_args(field.annotation))
-    schema = {"type": next(_TYPES[kind] for kind in kinds if kind in _TYPES)}
+    schema = next(_schema(kind, profile) for kind in kinds if kind in _TYPES or get_origin(kind) is list)
     return schema | ({"description": field.description or ""} if profile == "full" else {})
+
+
+def _schema(kind: Any, profile: Profile) -> dict[str, Any]:
+    if kind in _TYPES:
+        return {"type": _TYPES[kind]}
+    item = get_args(kind)[0]
+    if item in _TYPES:
+        return {"type": "array", "items": {"type": _TYPES[item]}}
+    fields: dict[str, FieldInfo] = item.model_fields
+    properties = {name: _property(field, profile) for name, field in fields.items()}
+    required = [name for name, field in fields.items() if field.is_required()]
+    return {"type": "array", "items": {"type": "object", "properties": properties, "required": required}}
 
 
 def _without_empty(tool: type[Tool], arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments without the optional ones that are null or, where a number belongs, empty."""
     fields = tool.model_fields
     optional = {name for name, field in fields.items() if not field.is_required()}
-    return {name: value for name, value in arguments.items() if not (name in optional and value in (None, ""))}
+    empty = {name for name, value in arguments.items() if value is None or (value == "" and name not in tool.blank)}
+    return {name: value for name, value in arguments.items() if name not in optional & empty}
 
 
 def _unknown(name: str) -> str:
@@ -96,7 +114,7 @@ def _wrong(tool: type[Tool], error: ErrorDetails) -> str:
     field = _short(str(error["loc"][0])) if error["loc"] else "its arguments"
     match error["type"]:
         case "missing":
-            said = f"{tool.name} needs {field}"
+            said = f"{tool.name} needs {_short('.'.join(map(str, error['loc'])))}"
         case "extra_forbidden":
             said = f"{tool.name} has no argument {field!r}"
         case _:

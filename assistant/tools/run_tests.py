@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.safety.permissions import Access, Permission
+from assistant.safety.permissions import Permission
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.tools.run_command import running
 from assistant.workspace.tests import TestReport, run_tests, with_target
 
 _NAMED = 20
@@ -29,8 +30,11 @@ class RunTests(Tool):
 
     def permission(self, context: ToolContext) -> Permission:
         """In a sandbox the repository cannot change, so that no leave is needed."""
-        command = self._command(context)
-        return Permission(Access.COMMAND, command, command, "command", contained=context.sandbox.contains)
+        return running(self._command(context), context, contained=context.sandbox.contains_throwaway)
+
+    def changes(self, context: ToolContext) -> tuple[str, ...] | None:
+        """Nothing in a sandbox; without one, tests may write anywhere."""
+        return () if context.sandbox.contains else None
 
     async def run(self, context: ToolContext) -> ToolResult:
         """What passed, what failed, and the output."""

@@ -11,3 +11,7 @@ class WorkspaceError(UserError):
 
 class EditError(WorkspaceError):
     """The text to replace is not there, or not just once; the message shows where to look."""
+
+
+class ChangedError(WorkspaceError):
+    """A file is not as it was when it was read."""

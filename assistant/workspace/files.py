@@ -6,21 +6,29 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from assistant.workspace.atomic import new_file_mode, replace_file
-from assistant.workspace.errors import EditError, WorkspaceError
+from assistant.workspace.atomic import delete_file, move_file, new_file_mode, replace_file
+from assistant.workspace.errors import ChangedError, EditError, WorkspaceError
 from assistant.workspace.git import GitReader
-from assistant.workspace.paths import kind, names_git, opened_directory, read_regular, relative_parts
+from assistant.workspace.paths import (
+    kind,
+    leads_outside,
+    names_git,
+    opened_directory,
+    read_regular,
+    relative_parts,
+)
 from assistant.workspace.search import SearchResult, search_files
 from assistant.workspace.text import TextFile, decode, digest
 
 __all__ = ["EditError", "FileList", "TextFile", "Workspace", "WorkspaceError"]
 
 _SIZE_LIMIT = 2_000_000
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".mypy_cache", ".pytest_cache"})
 
 
@@ -54,33 +62,82 @@ class Workspace:
 
     def read(self, path: str | Path) -> TextFile:
         """A text file of at most 2 MB."""
+        data, mode = self.read_bytes(path)
+        return decode(data, mode, str(path))
+
+    def read_bytes(self, path: str | Path) -> tuple[bytes, int]:
+        """The bytes of a regular file of at most 2 MB, and its permission bits."""
         parts = self._parts(path)
         with _explained(path), opened_directory(self.root, parts[:-1]) as directory:
             data, info = read_regular(_name(parts, path), directory, _SIZE_LIMIT)
+        if info.st_nlink > 1 and leads_outside(self.root, info):
+            raise WorkspaceError(f"{path} has another name outside the repository (a hard link); copy it to read it.")
         if len(data) > _SIZE_LIMIT:
             raise WorkspaceError(f"{path} is larger than 2 MB; search it, or read it with a command.")
-        return decode(data, info.st_mode & 0o7777, str(path))
+        return data, info.st_mode & 0o7777
 
     def write(self, path: str | Path, text: str, expect: str | None) -> None:
         """Replace the file whose digest is `expect`, or make a new one where it is None; all of it or nothing.
 
         Encoding, byte order mark, line endings and mode stay. Refuses if the file is not what was expected.
         """
-        parts = self._writable(path)
-        if expect is None:
-            TextFile("").encode(text)
+        if expect is not None and not self.exists(path):
+            raise WorkspaceError(_gone(path))
+        form = TextFile("", mode=new_file_mode()) if expect is None else self.read(path)
+        self.put(path, form.encode(text), form.mode, expect)
+
+    def put(self, path: str | Path, data: bytes | None, mode: int | None, expect: str | None) -> None:
+        """Make these bytes the file whose digest is `expect`, or delete it (None); `expect` None: there is none yet.
+
+        `mode` None keeps what it has. A link to a file inside is followed.
+        """
+        parts = self._target(path)
         with _explained(path), opened_directory(self.root, parts[:-1], create=expect is None) as directory:
-            form = self._expected(parts[-1], directory, expect, path)
-            check = partial(self._unchanged, parts, expect, path)
-            replace_file(parts[-1], directory, form.encode(text), form.mode, check)
+            check = partial(self._unchanged, parts, directory, expect, path)
+            check()
+            info = _expected(parts[-1], directory, expect, path)
+            if data is not None:
+                bits = new_file_mode() if info is None else info.st_mode & 0o7777
+                replace_file(parts[-1], directory, data, bits if mode is None else mode, check)
+            elif info is not None:
+                delete_file(parts[-1], directory)
+
+    def delete(self, path: str | Path, expect: str) -> None:
+        """Delete the file whose digest is `expect`. A link is refused, not followed."""
+        self.check_named(path)
+        self.put(path, None, None, expect)
+
+    def move(self, path: str | Path, new_path: str | Path) -> None:
+        """Give a file another name, in a directory that is made if need be. Refuses if there is anything already."""
+        self.check_movable(path, new_path)
+        parts, new_parts = self._target(path), self._target(new_path)
+        with _explained(path), opened_directory(self.root, parts[:-1]) as old:
+            _check_target(path, os.stat(parts[-1], dir_fd=old, follow_symlinks=False))
+            with opened_directory(self.root, new_parts[:-1], create=True) as new:
+                move_file(parts[-1], old, new_parts[-1], new)
 
     def check_writable(self, path: str | Path) -> None:
         """Raise what `write` would raise for this path, before anything is written."""
-        parts = self._writable(path)
-        target = self.root.joinpath(*parts)
-        if os.path.lexists(target):
-            info = target.lstat()
-            _check_target(path, info)
+        target = self.root.joinpath(*self._target(path))
+        with _explained(path), suppress(FileNotFoundError):
+            _check_target(path, target.lstat())
+
+    def check_movable(self, path: str | Path, new_path: str | Path) -> None:
+        """Raise what `move` would raise, before anything is moved."""
+        self.check_named(path)
+        self.check_named(new_path)
+        with _explained(path):
+            _check_target(path, self.root.joinpath(*self._target(path)).lstat())
+        if os.path.lexists(self.root.joinpath(*self._target(new_path))):
+            raise WorkspaceError(f"{new_path} exists already; choose another name, or delete it first.")
+
+    def check_named(self, path: str | Path) -> None:
+        """Raise if the path names a link, which would be followed; only what is meant is deleted or moved."""
+        above = self._parts(Path(path).parent)
+        with _explained(path):
+            linked = self.root.joinpath(*above, Path(path).name).is_symlink()
+        if linked:
+            raise WorkspaceError(f"{path} is a link, which is neither deleted nor moved; name the file itself.")
 
     def list(self, pattern: str | None = None, limit: int = 200) -> FileList:
         """Files that .gitignore does not name, below a directory or matching a glob (``**`` spans directories)."""
@@ -99,32 +156,22 @@ class Workspace:
     def _parts(self, path: str | Path) -> tuple[str, ...]:
         return relative_parts(self.root, str(path), given=self._given)
 
-    def _writable(self, path: str | Path) -> tuple[str, ...]:
+    def _target(self, path: str | Path) -> tuple[str, ...]:
+        """The parts of a path to write, its links followed; nothing of git's, and no name that could deceive."""
         parts = self._parts(path)
         if names_git(parts) or names_git(Path(path).parts):
             raise WorkspaceError(f"{path} belongs to git and is never written; change files of the work tree instead.")
+        if _ODD.search("/".join(parts)):
+            raise WorkspaceError("A file name with control characters, or not in Unicode, is never written; rename it.")
         _name(parts, path)
         return parts
 
-    def _expected(self, name: str, directory: int, expect: str | None, path: str | Path) -> TextFile:
-        """The form of the file to replace, once it is what `expect` says."""
-        try:
-            info = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            if expect is not None:
-                raise WorkspaceError(f"{path} is gone since it was read; list the files again.") from None
-            return TextFile("", mode=new_file_mode())
-        _check_target(path, info)
-        data, info = read_regular(name, directory, _SIZE_LIMIT)
-        if expect is None:
-            raise WorkspaceError(f"{path} exists already; read it first.")
-        if digest(data) != expect:
-            raise WorkspaceError(f"{path} changed since it was read; read it again.")
-        return decode(data, info.st_mode & 0o7777, str(path))
-
-    def _unchanged(self, parts: Sequence[str], expect: str | None, path: str | Path) -> None:
-        with opened_directory(self.root, parts[:-1]) as directory:
-            self._expected(parts[-1], directory, expect, path)
+    def _unchanged(self, parts: Sequence[str], directory: int, expect: str | None, path: str | Path) -> None:
+        """Raise unless the file is what `expect` says, and its directory is still the one that was opened."""
+        with opened_directory(self.root, parts[:-1]) as again:
+            if not os.path.samestat(os.fstat(again), os.fstat(directory)):
+                raise WorkspaceError(f"The directory of {path} was replaced meanwhile; list the files again.")
+        _expected(parts[-1], directory, expect, path)
 
     def _all_files(self) -> Sequence[str]:
         try:
@@ -160,6 +207,27 @@ def _glob_piece(piece: str) -> str:
         inner = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[")
         return f"[^{inner[1:]}]" if inner.startswith("!") and inner[1:] else f"[{inner}]"
     return re.escape(piece)
+
+
+def _expected(name: str, directory: int, expect: str | None, path: str | Path) -> os.stat_result | None:
+    """What the file to replace is, once it is as `expect` says; None where there is none."""
+    try:
+        info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        if expect is not None:
+            raise WorkspaceError(_gone(path)) from None
+        return None
+    _check_target(path, info)
+    data, info = read_regular(name, directory, _SIZE_LIMIT)
+    if expect is None:
+        raise WorkspaceError(f"{path} exists already; read it first.")
+    if digest(data) != expect:
+        raise ChangedError(f"{path} changed since it was read; read it again.")
+    return info
+
+
+def _gone(path: str | Path) -> str:
+    return f"{path} is gone since it was read; list the files again."
 
 
 def _name(parts: Sequence[str], path: str | Path) -> str:
@@ -199,6 +267,10 @@ def _sentence(path: str | Path, error: OSError) -> str:
             return f"{path} could not be written because the disk is full; it is as it was. Make room and try again."
         case errno.ELOOP:
             return f"{path} turned into a link while it was opened; name the file itself."
+        case errno.EEXIST:
+            return f"{path} cannot be moved because something came into being there; choose another name."
+        case errno.ENAMETOOLONG:
+            return f"{str(path)[:80]}… is too long for a file name; choose a shorter one."
         case errno.EISDIR:
             return f"{path} is a directory; name a file in it."
         case errno.ENOTDIR:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from assistant.workspace.errors import WorkspaceError
 
 _TIMEOUT = 30.0
+_LONGEST_PATTERNS = 100_000
 _OVERRIDES = {
     "core.fsmonitor": "",
     "core.hooksPath": "/dev/null",
@@ -57,7 +60,7 @@ class StatusEntry:
 
 
 class GitReader:
-    """Reading commands of git on one work tree. All raise `WorkspaceError`; none writes, fetches or runs a program."""
+    """Git on one work tree. All raise `WorkspaceError`; nothing fetches or runs a program, only `write` writes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,6 +90,31 @@ class GitReader:
         out = self._run("ls-files", "-z", "--cached", "--others", "--exclude-standard")
         return tuple(sorted(set(_split(out))))
 
+    def tracked_though_ignored(self) -> tuple[str, ...]:
+        """Paths in the index that an ignore pattern names all the same."""
+        return tuple(_split(self._run("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")))
+
+    def exclude_patterns(self) -> str:
+        """The user's ignore patterns outside .gitignore files: those for this repository, then the general ones."""
+        code, out, _ = self._try("config", "--global", "--type=path", "--get", "core.excludesFile")
+        general = Path(os.fsdecode(out).strip()) if code == 0 else _config_home() / "git" / "ignore"
+        texts = [_text(path) for path in (self.place("info/exclude"), general)]
+        return "\n".join(text for text in texts if text) + "\n"
+
+    def index_stamp(self) -> tuple[int, int]:
+        """Time (ns) and size of the index; both change with it."""
+        try:
+            info = self.place("index").stat()
+        except OSError:
+            return (0, 0)
+        return info.st_mtime_ns, info.st_size
+
+    def place(self, name: str) -> Path:
+        """A file of the git directory, which for a linked work tree lies elsewhere."""
+        if (self.root / ".git").is_dir():
+            return self.root / ".git" / name
+        return self.root / os.fsdecode(self._run("rev-parse", "--git-path", name)).strip()
+
     def diff(self, paths: Sequence[str] = (), context: int = 3) -> str:
         """A patch from the last commit to the work tree, for `paths` or everything; new files are not in it."""
         flags = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all", f"--unified={int(context)}")
@@ -98,17 +126,30 @@ class GitReader:
         """New files that .gitignore does not name."""
         return tuple(_split(self._run("ls-files", "-z", "--others", "--exclude-standard", "--", *_literal(paths))))
 
-    def _run(self, *arguments: str) -> bytes:
-        code, out, error = self._try(*arguments)
+    def accepts(self, *arguments: str) -> bool:
+        """Whether a git command ends with exit code 0."""
+        return self._try(*arguments)[0] == 0
+
+    def write(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """The output of a git command that may write, with the user's name and address from his own settings."""
+        return self._run(*arguments, stdin=stdin)
+
+    def _run(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        code, out, error = self._try(*arguments, stdin=stdin)
         if code != 0:
             said = (error.decode("utf-8", "replace").strip().splitlines() or [f"exit code {code}"])[-1]
             raise WorkspaceError(f"git {arguments[0]} failed in {self.root}: {said}")
         return out
 
-    def _try(self, *arguments: str) -> tuple[int, bytes, bytes]:
+    def _try(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         if self._options is None:
             self._options = safe_options(self.root)
-        return _execute(self.root, (*self._options, *arguments))
+        if not stdin:
+            return _execute(self.root, (*self._options, *arguments))
+        with tempfile.TemporaryFile() as source:
+            source.write(stdin)
+            source.seek(0)
+            return _execute(self.root, (*self._options, *arguments), source)
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -130,13 +171,14 @@ def _filters(root: Path, options: Sequence[str]) -> Iterator[str]:
     return _split(out)
 
 
-def _execute(root: Path, arguments: Sequence[str]) -> tuple[int, bytes, bytes]:
+def _execute(root: Path, arguments: Sequence[str], source: BinaryIO | None = None) -> tuple[int, bytes, bytes]:
     from git import Git
     from git.exc import GitCommandNotFound
 
     try:
         code, out, error = Git(root).execute(
             ["git", *arguments],
+            istream=source,
             with_extended_output=True,
             with_exceptions=False,
             stdout_as_string=False,
@@ -190,6 +232,17 @@ def _info(root: Path) -> RepositoryInfo:
 
 def _is_bare(directory: Path) -> bool:
     return (directory / "HEAD").is_file() and (directory / "objects").is_dir() and (directory / "refs").is_dir()
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")[:_LONGEST_PATTERNS]
+    except OSError:
+        return ""
 
 
 def _split(out: bytes) -> Iterator[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from assistant.workspace.errors import WorkspaceError
 
 _LINKS = 40
+_LONGEST = 4096
+_DEEPEST = 200
+_ENTRIES = 50_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _GIT_NAMES = frozenset({".git", "git~1"})
@@ -21,8 +25,7 @@ def relative_parts(root: Path, text: str, *, given: Path | None = None) -> tuple
 
     Raises `WorkspaceError` where the path leaves the repository or is no path at all.
     """
-    if not text or "\0" in text:
-        raise WorkspaceError("A path is needed, relative to the repository, such as src/main.py.")
+    _check_text(text)
     pending = list(_below(root, text, given or root))
     done: list[str] = []
     links = 0
@@ -47,8 +50,14 @@ def relative_parts(root: Path, text: str, *, given: Path | None = None) -> tuple
 
 
 def names_git(parts: Sequence[str]) -> bool:
-    """Whether a path runs through a git directory, however it is spelled."""
-    return any(part.casefold().rstrip(". ") in _GIT_NAMES for part in parts)
+    """Whether a path runs through a git directory, however it is spelled on any file system."""
+    return any(_folded(piece) in _GIT_NAMES for part in parts for piece in part.split("\\"))
+
+
+def _folded(name: str) -> str:
+    """A name as file systems compare it that ignore case, invisible characters, streams, or dots at the end."""
+    visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", visible).casefold().partition(":")[0].rstrip(". ")
 
 
 @contextmanager
@@ -76,6 +85,23 @@ def read_regular(name: str, directory: int, limit: int) -> tuple[bytes, os.stat_
         return file.read(limit + 1), info
 
 
+def leads_outside(root: Path, info: os.stat_result) -> bool:
+    """Whether a file has more names than are found in the repository, which is searched up to 50,000 entries."""
+    names, pending, seen = 0, [os.fspath(root)], 0
+    while pending and names < info.st_nlink and seen < _ENTRIES:
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                names += entry.inode() == info.st_ino and _is(entry, info)
+                if entry.is_dir(follow_symlinks=False) and entry.name != ".git":
+                    pending.append(entry.path)
+    return names < info.st_nlink
+
+
+def _is(entry: os.DirEntry[str], info: os.stat_result) -> bool:
+    return os.path.samestat(entry.stat(follow_symlinks=False), info)
+
+
 def kind(mode: int) -> str:
     """What a file is, in words."""
     names = {
@@ -85,6 +111,17 @@ def kind(mode: int) -> str:
         stat.S_IFLNK: "a link",
     }
     return names.get(stat.S_IFMT(mode), "a device")
+
+
+def _check_text(text: str) -> None:
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        encoded = b""
+    if not encoded or b"\0" in encoded:
+        raise WorkspaceError("A path is needed, relative to the repository, such as src/main.py.")
+    if len(encoded) > _LONGEST or text.count("/") > _DEEPEST:
+        raise WorkspaceError(f"{text[:80]}… is too long for a path; choose a shorter one.")
 
 
 def _below(root: Path, text: str, given: Path) -> tuple[str, ...]:

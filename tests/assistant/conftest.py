@@ -6,7 +6,7 @@ import pytest
 
 from assistant.config import Settings
 from assistant.events import ApprovalAsked, Decision, RunFinished, StepFinished
-from assistant.pilot import open_pilot
+from assistant.opening import Place, open_pilot
 from assistant.sessions import read
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
@@ -63,7 +63,7 @@ def session(tmp_path):
         with ScriptedServer([*script]) as server:
             engine = HttpEngine(server.url, retries=1, backoff=0.01)
             pilot = await open_pilot(
-                root, engine, Settings(**settings), allow=allow, interactive=interactive, environ=environ
+                Place(root, environ=environ), engine, Settings(**settings), allow=allow, interactive=interactive
             )
             try:
                 yield Session(pilot, server, root)

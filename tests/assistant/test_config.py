@@ -47,6 +47,10 @@ def test_flags_beat_the_environment_beats_the_file(environ):
         ("temperature = 3", "at most 2"),
         ("top_p = -1", "greater than 0"),
         ("engine = 8000", "it is text"),
+        ("sandbox_network = 1", "true or false"),
+        ('sandbox_write = "/data"', "a list of folders"),
+        ("sandbox_write = [1]", "a list of folders"),
+        ('sandbox_write = ["/data", "cache"]', "'cache' is not an absolute path"),
         ("= nothing", "cannot be read"),
     ],
 )
@@ -68,6 +72,12 @@ def test_temperature_may_be_zero(environ):
     write(environ, "temperature = 0\nsilence = 5\n")
     assert load(environ=environ).temperature == 0
     assert load(environ=environ).silence == 5.0
+
+
+def test_lists_and_switches(environ):
+    write(environ, 'sandbox_write = ["/data/a", "/data/b"]\nsandbox_network = true\n')
+    settings = load(environ=environ)
+    assert (settings.sandbox_write, settings.sandbox_network) == (("/data/a", "/data/b"), True)
 
 
 def test_every_setting_is_documented():

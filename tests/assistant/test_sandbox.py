@@ -74,7 +74,7 @@ async def test_the_repository_is_written_and_the_python_of_the_path_runs(sandbox
 async def test_what_must_not_be_reached_is_not(sandbox: Sandbox) -> None:
     probes = await sandbox.probe()
     assert [probe.name for probe in probes if not probe.held] == []
-    assert len(probes) == 7
+    assert len(probes) == 14
     assert not list(sandbox.repository.parent.rglob("*kat-probe*"))
 
 

@@ -109,6 +109,141 @@ async def test_write_file_makes_and_replaces(context: ToolContext, root: Path) -
     assert (root / "new/b.py").read_text() == "x = 2\n"
 
 
+async def test_several_edits_are_done_or_none(context: ToolContext, root: Path) -> None:
+    file = root / "src/a.py"
+    edits = [{"old": "def f", "new": "def g"}, {"old": "return 1", "new": "return 2"}]
+    result = await run(context, "edit_file", path="src/a.py", edits=edits)
+    assert (result.summary, file.read_text()) == ("+2 -2", "def g():\n    return 2\n")
+    bad = [{"old": "def g", "new": "def h"}, {"old": "return 7", "new": "x"}, {"old": "return 2", "new": "return 3"}]
+    with pytest.raises(ToolError, match=r"Edit 2 of 3 failed and nothing was written \(the others matched; send all"):
+        await run(context, "edit_file", path="src/a.py", edits=bad)
+    assert file.read_text() == "def g():\n    return 2\n"
+
+
+async def test_a_later_edit_sees_what_the_earlier_left(context: ToolContext, root: Path) -> None:
+    edits = [{"old": "return 1", "new": "x = 1\n    return x"}, {"old": "x = 1", "new": "x = 2"}]
+    await run(context, "edit_file", path="src/a.py", edits=edits)
+    assert (root / "src/a.py").read_text() == "def f():\n    x = 2\n    return x\n"
+
+
+async def test_edits_as_models_write_them(context: ToolContext, root: Path) -> None:
+    await run(context, "edit_file", path="src/a.py", edits='[{"old": "return 1", "new": "return 2"}]')
+    await run(context, "edit_file", path="src/a.py", edits={"old": "return 2", "new": "return 3"})
+    await run(context, "edit_file", path="src/a.py", old="f", new="g", all="true")
+    await run(context, "edit_file", path="src/a.py", old="    return 3\n", new="")
+    assert (root / "src/a.py").read_text() == "deg g():\n"
+    for arguments, said in (
+        ({"old": "x"}, "needs new; edit_file takes path with old and new"),
+        ({"new": "x"}, "needs old"),
+        ({"old": "a", "new": "b", "edits": [{"old": "a", "new": "b"}]}, "given both"),
+        ({"edits": [{"old": "a"}]}, r"needs edits\.0\.new"),
+        ({"edits": "nonsense"}, "cannot use edits"),
+    ):
+        with pytest.raises(ToolError, match=said):
+            read_call(ToolCall("edit_file", {"path": "src/a.py", **arguments}))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("edit_file", {"old": "return 1", "new": "return 2"}),
+        ("write_file", {"content": "mine\n"}),
+        ("delete_file", {}),
+    ],
+)
+async def test_a_file_that_changed_since_it_was_read_is_shown_instead(
+    context: ToolContext, root: Path, name: str, arguments: dict[str, str]
+) -> None:
+    file = root / "src/a.py"
+    await run(context, "read_file", path="src/a.py")
+    file.write_text("def f():\n    return 1  # by somebody else\n")
+    tool = read_call(ToolCall(name, {"path": "src/a.py", **arguments}))
+    for _ in range(2):  # a call may be planned twice
+        with pytest.raises(ToolError, match="changed since you read it") as error:
+            tool.permission(context)
+        assert "\n2\t    return 1  # by somebody else" in str(error.value)
+    assert "somebody else" in file.read_text()
+    again = read_call(ToolCall(name, {"path": "src/a.py", **arguments}))
+    again.permission(context)
+    assert (await again.run(context)).ok
+    assert not file.exists() or file.read_text() != "def f():\n    return 1  # by somebody else\n"
+
+
+async def test_the_fresh_text_of_a_large_file_is_its_nearest_lines(context: ToolContext, root: Path) -> None:
+    file = root / "long.py"
+    file.write_text("".join(f"value_{number} = {number}\n" for number in range(3000)))
+    await run(context, "read_file", path="long.py")
+    file.write_text(file.read_text().replace("value_2000 = 2000", "the_one_that_counts = 7"))
+    with pytest.raises(ToolError) as error:
+        await run(context, "edit_file", path="long.py", old="the_one_that_counts = 2000", new="x = 1")
+    assert "\n2001\tthe_one_that_counts = 7\n" in str(error.value)
+    assert len(str(error.value)) < context.output_limit + 500
+
+
+async def test_what_the_agent_wrote_itself_counts_as_read(context: ToolContext, root: Path) -> None:
+    await run(context, "write_file", path="b.py", content="if x:\n    y = 1\n")
+    assert (await run(context, "edit_file", path="b.py", old="if x:\n  y = 1", new="if x:\n  y = 2")).ok
+    await run(context, "move_file", path="b.py", new_path="c.py")
+    (root / "c.py").write_text("other\n")
+    with pytest.raises(ToolError, match="changed since"):
+        await run(context, "edit_file", path="c.py", old="other", new="x")
+
+
+async def test_a_file_never_read_is_edited_only_by_its_exact_text(context: ToolContext, root: Path) -> None:
+    with pytest.raises(ToolError, match=r"have not read src/a.py.*\n1\tdef f"):
+        await run(context, "edit_file", path="src/a.py", old="  def f():\n      return 1", new="  def f():\n      x")
+    assert (root / "src/a.py").read_text() == "def f():\n    return 1\n"
+    assert (await run(context, "edit_file", path="src/a.py", old="return 1", new="return 2")).ok
+
+
+async def test_a_file_that_no_longer_parses_is_written_with_a_warning(context: ToolContext, root: Path) -> None:
+    broken = await run(context, "edit_file", path="src/a.py", old="return 1", new="return (1")
+    assert "no longer parses, the first error is at line 2" in broken.output
+    still = await run(context, "edit_file", path="src/a.py", old="(1", new="((1")
+    assert "parse" not in still.output
+    assert "does not parse" in (await run(context, "write_file", path="b.json", content='{"a": }')).output
+    assert "parse" not in (await run(context, "write_file", path="c.txt", content="((((")).output
+
+
+async def test_a_whole_file_with_lines_left_out_is_not_written(context: ToolContext, root: Path) -> None:
+    with pytest.raises(ToolError, match="leaves out lines"):
+        await run(context, "write_file", path="src/a.py", content="# ... existing code ...\n\ndef g():\n    pass\n")
+    assert (root / "src/a.py").read_text() == "def f():\n    return 1\n"
+
+
+async def test_deleting_shows_what_goes(context: ToolContext, root: Path) -> None:
+    tool = read_call(ToolCall("delete_file", {"path": "src/a.py"}))
+    permission = tool.permission(context)
+    assert (permission.access, permission.subject) == (Access.EDIT, str(root / "src/a.py"))
+    assert "deleted file mode" in permission.preview
+    assert "-    return 1\n" in permission.preview
+    assert (await tool.run(context)).output == "Deleted src/a.py: +0 -2."
+    assert list((root / "src").iterdir()) == []
+    for path, said in (("src", "is a directory"), ("src/a.py", "does not exist")):
+        with pytest.raises(ToolError, match=said):
+            await run(context, "delete_file", path=path)
+
+
+async def test_moving_keeps_bytes_and_mode(context: ToolContext, root: Path) -> None:
+    (root / "bin").write_bytes(b"\0\xff")
+    (root / "bin").chmod(0o751)
+    tool = read_call(ToolCall("move_file", {"path": "bin", "new_path": "deep/er/bin"}))
+    assert "rename from bin\nrename to deep/er/bin" in tool.permission(context).preview
+    assert tool.changes(context) == ("bin", "deep/er/bin")
+    assert (await tool.run(context)).ok
+    moved = root / "deep/er/bin"
+    assert (moved.read_bytes(), moved.stat().st_mode & 0o777, moved.stat().st_nlink) == (b"\0\xff", 0o751, 1)
+    assert not (root / "bin").exists()
+    for path, new_path, said in (
+        ("deep", "other", "is a directory"),
+        ("src/a.py", "deep/er/bin", "exists already"),
+        ("src/a.py", "deep", "exists already"),
+        ("none", "b", "does not exist"),
+    ):
+        with pytest.raises(ToolError, match=said):
+            await run(context, "move_file", path=path, new_path=new_path)
+
+
 async def test_run_command(context: ToolContext, root: Path) -> None:
     tool = read_call(ToolCall("run_command", {"command": "echo hi; touch made; exit 4"}))
     permission = tool.permission(context)

@@ -1,11 +1,14 @@
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.workspace.edit import EditError, plan_edit, unified_diff
+from assistant.workspace.edit import Edit, EditError, plan_edit, plan_edits, unified_diff
+from assistant.workspace.text import decode
+from benchmarks.edits import corpus, kat, outcome
 
 CODE = "def f(x):\n    if x:\n        return 1\n    return 2\n\n\ndef g():\n    return 2\n"
 
@@ -31,7 +34,7 @@ def test_lost_indentation_is_given_back() -> None:
 
 
 def test_too_much_indentation_is_taken_away() -> None:
-    plan = plan_edit("a:\n  b\n  c\n", "        b  \n        c", "        b\n        d\n")
+    plan = plan_edit("a:\n  b\n  c\n", "        b  \n        c", "        b\n        d")
     assert plan.new_text == "a:\n  b\n  d\n"
 
 
@@ -65,7 +68,7 @@ def test_the_nearest_lines_are_shown_with_numbers() -> None:
     with pytest.raises(EditError, match="nothing looks like it"):
         plan_edit(CODE, "completely different", "x")
     with pytest.raises(EditError, match="line numbers"):
-        plan_edit(CODE, "2\t    if x:\n3\t        return 1", "x")
+        plan_edit(CODE, "2\t    if x:\n3\t        return 11111", "x")
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [("", "x", "empty"), ("\n ", "x", "empty"), ("f", "f", "same")])
@@ -88,3 +91,168 @@ def test_git_takes_every_diff(tmp_path_factory: pytest.TempPathFactory, before: 
         return
     subprocess.run(["git", "apply", "-"], cwd=folder, input=diff.encode(), check=True)
     assert (folder / "f").read_bytes().decode() == after
+
+
+SMART = "He said “it’s – here” and left.\nplain 'line'\n"
+
+
+def test_typographic_characters_are_those_of_the_file() -> None:
+    plan = plan_edit('x = "a"\ny = "b"\n', "x = “a”", "x = “c”")
+    assert (plan.new_text, plan.exact) == ('x = "c"\ny = "b"\n', False)
+    plan = plan_edit(SMART, 'He said "it\'s - here" and left.', 'She said "it\'s - here" and went.')
+    assert plan.new_text == SMART.replace("He", "She").replace("left", "went")
+    plan = plan_edit("a\u00a0b c\n", "a b c", "a b d e")
+    assert plan.new_text == "a\u00a0b d e\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        (SMART, "said \"it's", 'said "not" "it\'s'),
+        ('“a” - "b"\n', '"a" - "b"', '"b" - "a"'),
+        ('x = "a"\n', "x = “a”", "x = “a” – 1"),
+    ],
+)
+def test_quotes_that_cannot_be_told_are_refused(text: str, old: str, new: str) -> None:
+    with pytest.raises(EditError, match="cannot be told"):
+        plan_edit(text, old, new)
+
+
+@pytest.mark.parametrize("form", ["{}\t{}", "{}:{}", "{}: {}", "{} | {}", "{:>6}\t{}", "{:>6}→{}"])
+def test_copied_line_numbers_are_left_out(form: str) -> None:
+    def numbered(text: str) -> str:
+        return "\n".join(form.format(number, line) for number, line in enumerate(text.split("\n"), 2))
+
+    old, new = "    if x:\n        return 1", "    if not x:\n        return 1\n    x += 1"
+    for written in (new, numbered(new)):
+        plan = plan_edit(CODE, numbered(old), written)
+        assert plan.new_text == CODE.replace(old, new)
+        assert "line numbers" in plan.note
+
+
+def test_line_numbers_must_fit() -> None:
+    with pytest.raises(EditError, match="line numbers"):
+        plan_edit(CODE, "7\t    if x:", "7\t    if y:")
+    with pytest.raises(EditError, match="line numbers"):
+        plan_edit(CODE, "3\t    if x:\n4\t        return 1", "x")
+    edits = [Edit("def f", "import x\n\n\ndef f"), Edit("2\t    if x:", "2\t    if y:")]
+    assert "    if y:" in plan_edits(CODE, edits).new_text
+    with pytest.raises(EditError, match="do not agree"):
+        plan_edit(CODE, "2\t    if x:\n3\t        return 1", "2\t    if y:\n        return 1")
+    assert plan_edit("404: gone\n405: no\n", "404: gone", "404: lost").new_text == "404: lost\n405: no\n"
+
+
+def test_line_endings_are_those_of_the_place() -> None:
+    mixed = "a\r\nb\r\nc\nd\n"
+    assert plan_edit(mixed, "a\nb", "a\nx\nb").new_text == "a\r\nx\r\nb\r\nc\nd\n"
+    assert plan_edit(mixed, "c\nd", "c\nx\nd").new_text == "a\r\nb\r\nc\nx\nd\n"
+    assert plan_edit(mixed, "b", "x\ny").new_text == "a\r\nx\r\ny\r\nc\nd\n"
+    assert plan_edit("a\nb\n", "a\r\nb", "a\r\nx").new_text == "a\nx\n"
+
+
+def test_half_a_word_is_not_a_place() -> None:
+    with pytest.raises(EditError, match="within a word of line 1"):
+        plan_edit("    return 10\n", "    return 1", "    return 2")
+    assert plan_edit("a中文b\n", "中", "国").new_text == "a国文b\n"
+
+
+def test_overlapping_places_are_several() -> None:
+    with pytest.raises(EditError, match="matches 2 times"):
+        plan_edit("x\nx\nx\n", "x\nx\n", "y\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def f(x):\n    ...\n    return 2", "def f(x):\n    return 2"),
+        ("def g():\n    return 2", "def g():\n    # ... existing code ...\n    return 3"),
+        ("def g():\n    return 2", "def g():\n    # rest of the function unchanged"),
+        ("def g():\n    return 2", "def g():\n    ...\n    return 3"),
+    ],
+)
+def test_lines_left_out_are_refused(old: str, new: str) -> None:
+    with pytest.raises(EditError, match="leaves out lines"):
+        plan_edit(CODE, old, new)
+
+
+def test_three_dots_that_are_really_there_are_text() -> None:
+    text = "class P:\n    def f(self):\n        ...\n\n    def g(self):\n        pass\n"
+    assert "def h" in plan_edit(text, "    def f(self):\n        ...\n", "    def h(self):\n        ...\n").new_text
+    assert plan_edit(text, "        pass\n", "        ...\n").new_text.count("...") == 2
+
+
+def test_one_line_without_its_margin_becomes_several() -> None:
+    literal = plan_edit(CODE, "return 1", "y = 1\n        return y")
+    shifted = plan_edit(CODE, "if x:", "if x:\n    if y:")
+    assert "        y = 1\n        return y\n" in literal.new_text
+    assert "    if x:\n        if y:\n        return 1" in shifted.new_text
+    with pytest.raises(EditError, match="leaves out the white space"):
+        plan_edit(CODE, "return 1", "return 1\n\nz = 2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "after"),
+    [
+        ("if a:\n  b", "if a:\n  c\n  if d:\n    e", "    if a:\n        c\n        if d:\n            e\n"),
+        ("\tif a:\n\t\tb", "\tif a:\n\t\tc", "    if a:\n        c\n"),
+        ("        if a:\n            b", "        c", "    c\n"),
+    ],
+)
+def test_other_steps_become_those_of_the_file(old: str, new: str, after: str) -> None:
+    assert plan_edit("def f():\n    if a:\n        b\n", old, new).new_text == f"def f():\n{after}"
+
+
+def test_indentation_with_two_readings_is_refused() -> None:
+    with pytest.raises(EditError, match="cannot be told how to indent"):
+        plan_edit("def f():\n    a = 1\n", "        a = 1\n", "        if x:\n                a = 1\n")
+
+
+def test_names_in_a_diff_cannot_pretend_to_be_lines_of_it() -> None:
+    head = unified_diff("a\n+++ b/evil\tx\udce9", "1\n", "2\n").split("@@")[0]
+    assert head.count("\n") == 3
+    assert r'"a/a\012+++ b/evil\011x\351"' in head
+
+
+PIECES = st.sampled_from(["a", "b", " a", "  a", "\ta", "a b", "", "x = “a”", 'x = "a"', "1\ta", "2: b", "..."])
+SMALL = st.lists(PIECES, min_size=1, max_size=7).map("\n".join)
+
+
+def plain_lines(text: str) -> list[str]:
+    table = str.maketrans("“”", '""')
+    return [line.strip().translate(table) for line in text.split("\n")]
+
+
+@given(text=SMALL, old=SMALL, new=SMALL)
+def test_of_two_candidates_neither_is_taken(text: str, old: str, new: str) -> None:
+    try:
+        plan = plan_edit(text, old, new)
+    except EditError:
+        return
+    exact = [at for at in range(len(text)) if text.startswith(old, at)]
+    assert len(exact) <= 1
+    if not plan.exact:
+        lines, wanted = plain_lines(text), plain_lines(old.strip("\n"))
+        whole = [at for at in range(len(lines)) if lines[at : at + len(wanted)] == wanted]
+        assert len(whole) <= 1 or exact
+
+
+@given(text=SMALL, old=SMALL, new=SMALL, mark=st.sampled_from(["", "\ufeff"]), crlf=st.booleans())
+def test_nothing_outside_the_place_changes(text: str, old: str, new: str, mark: str, crlf: bool) -> None:
+    head, tail = "HEAD one\nHEAD two\n", "\nTAIL one\nTAIL two"
+    written = mark + head + text + tail
+    file = decode(written.replace("\n", "\r\n" if crlf else "\n").encode(), 0o644, "f")
+    try:
+        after = file.encode(plan_edit(file.text, old, new).new_text)
+    except EditError:
+        return
+    line = b"\r\n" if crlf else b"\n"
+    assert after.startswith((mark + head).encode().replace(b"\n", line))
+    assert after.endswith(tail.encode().replace(b"\n", line))
+
+
+def test_no_damaged_edit_is_applied_wrongly() -> None:
+    outcomes = Counter((case.kind, outcome(case, kat)) for case in corpus())
+    assert sum(outcomes.values()) == 300
+    assert [kind for kind, what in outcomes if what == "wrong"] == []
+    needless = sum(count for (kind, what), count in outcomes.items() if what == "refused" and kind != "stale context")
+    assert needless <= 15

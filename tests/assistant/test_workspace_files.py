@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace, glob_expression
-from assistant.workspace.text import decode
+from assistant.workspace.text import decode, digest
 
 
 def names(folder: Path) -> list[str]:
@@ -85,9 +85,10 @@ def test_only_regular_files_are_read_or_written(workspace: Workspace) -> None:
 
 def test_a_hard_link_is_not_written(workspace: Workspace, tmp_path: Path) -> None:
     os.link(tmp_path / "outside.txt", workspace.root / "hard.txt")
-    file = workspace.read("hard.txt")
     with pytest.raises(WorkspaceError, match="hard link"):
-        workspace.write("hard.txt", "x", file.digest)
+        workspace.read("hard.txt")
+    with pytest.raises(WorkspaceError, match="hard link"):
+        workspace.write("hard.txt", "x", digest(b"secret"))
     assert (tmp_path / "outside.txt").read_text() == "secret"
 
 
@@ -125,6 +126,19 @@ def test_any_bytes_come_back_or_are_refused(data: bytes) -> None:
     except WorkspaceError:
         return
     assert file.encode(file.text) == data
+
+
+ENDINGS = st.lists(st.tuples(st.text("aé“ \t", max_size=5), st.sampled_from(["\n", "\r\n", "\r"])), max_size=6)
+FORMS = [("utf-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")]
+
+
+@given(lines=ENDINGS, last=st.sampled_from(["", "x"]), form=st.sampled_from([*FORMS, ("latin-1", b"")]))
+def test_every_mixture_of_endings_and_encodings_comes_back(
+    lines: list[tuple[str, str]], last: str, form: tuple[str, bytes]
+) -> None:
+    text = "".join(line + ending for line, ending in lines) + last
+    data = form[1] + text.replace("“", "ß").encode(form[0])
+    assert decode(data, 0o644, "f").encode(decode(data, 0o644, "f").text) == data
 
 
 def test_binary_and_large_files_are_refused(workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assistant.agent import Agent
 from assistant.events import (
+    Action,
     ApprovalAsked,
     ApprovalGiven,
     CallFinished,
@@ -62,13 +63,16 @@ Script = Sequence[Item]
 class FakeAgent:
     """Plays one script a run; the last is played again. Keeps what it was told."""
 
-    def __init__(self, *scripts: Script, engine: EngineInfo = ENGINE) -> None:
+    def __init__(self, *scripts: Script, engine: EngineInfo = ENGINE, history: Sequence[Event] = ()) -> None:
         self._scripts = list(scripts)
         self._engine = engine
+        self.history = history
         self._stopped = asyncio.Event()
         self._answers: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
         self.heard: list[tuple[str, ThinkRequest]] = []
         self.decisions: list[tuple[str, Decision, str]] = []
+        self.errands: list[tuple[object, ...]] = []
+        self.replies: list[Script] = []
         self.stops = 0
         self.closed = False
 
@@ -126,6 +130,26 @@ class FakeAgent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+
+    async def restore(self, action: Action, step: int = 0) -> AsyncIterator[Event]:
+        self.errands.append((action, step))
+        async for event in self._errand():
+            yield event
+
+    async def changes(self, first: int | None = None, last: int | None = None) -> AsyncIterator[Event]:
+        self.errands.append(("changes", first, last))
+        async for event in self._errand():
+            yield event
+
+    async def commit(self, message: str) -> AsyncIterator[Event]:
+        self.errands.append(("commit", message))
+        async for event in self._errand():
+            yield event
+
+    async def _errand(self) -> AsyncIterator[Event]:
+        for item in self.replies.pop(0):
+            async for event in self._play(item):
+                yield event
 
     def decide(self, approval: str, decision: Decision, note: str = "") -> None:
         self.decisions.append((approval, decision, note))

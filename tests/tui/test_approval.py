@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from assistant.events import ApprovalAsked, CallFinished, CallStarted, Decision
@@ -34,6 +36,54 @@ async def test_yes(start: Start, key: str, decision: Decision) -> None:
         assert kat.app.query_one(CallView).state == "ok"
         assert not kat.app.approval.display
         assert kat.app.prompt.has_focus
+
+
+ALWAYS = "command:npm run [build] *\x1b]52;c;eA==\x07"
+COMMAND = ApprovalAsked(1, "c", "run_command", "run npm", "npm run [build]", "command", "It runs.", ALWAYS)
+
+
+def asks_for(question: ApprovalAsked) -> list[Item]:
+    script: list[Item] = [
+        CallStarted(1, "c", "run_command", "run npm", {}),
+        Ask(question, [CallFinished(1, "c", "run_command", "ok", "exit 0", "")]),
+    ]
+    return [*step(1, Mode.OFF, "", calls=script)]
+
+
+@pytest.mark.parametrize("size", [(80, 30), (36, 30)])
+async def test_always_shows_the_rule_before_it_is_kept(start: Start, size: tuple[int, int]) -> None:
+    async with start(asks_for(COMMAND), size=size) as kat:
+        await asked(kat)
+        shown = " ".join(kat.screen().replace("│", " ").split())
+        assert "a always" in shown
+        assert "command:npm run [build] *" in shown
+        assert "\x1b" not in shown
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press("a")
+        await kat.idle()
+        assert kat.agent.decisions == [("c", Decision.ALWAYS, "")]
+        assert kat.app.query_one(CallView).state == "ok"
+
+
+async def test_always_cannot_be_answered_where_no_rule_is_offered_or_too_early(start: Start) -> None:
+    async with start(asks_for(COMMAND), asks_for(replace(COMMAND, always=""))) as kat:
+        await asked(kat)
+        await kat.pilot.press("a")
+        assert kat.agent.decisions == []
+        assert kat.app.prompt.text == "a"
+        kat.app.prompt.clear()
+        kat.app.approval.focus()
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press("y")
+        await kat.idle()
+        await asked(kat)
+        assert "always" not in kat.screen()
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press("a")
+        assert kat.app.approval.asked
+        await kat.pilot.press("y")
+        await kat.idle()
+        assert [decision for _, decision, _ in kat.agent.decisions] == [Decision.ONCE, Decision.ONCE]
 
 
 async def test_no_with_a_sentence(start: Start) -> None:

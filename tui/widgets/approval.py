@@ -29,7 +29,7 @@ _SHARE = 0.65
 
 _NARROW = 40
 _KEY_STYLE = "bold $text-warning on $warning 18%"
-_CHOICES = (("y", "once"), ("s", "this session"), ("n", "no"))
+_ONCE, _SESSION, _ALWAYS, _NO = ("y", "once"), ("s", "this session"), ("a", "always"), ("n", "no")
 
 
 class ApprovalPanel(Vertical, can_focus=True):
@@ -38,6 +38,7 @@ class ApprovalPanel(Vertical, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "decide('once')", "Allow once"),
         Binding("s", "decide('session')", "Allow for this session"),
+        Binding("a", "always", "Always allow, where a rule is offered"),
         Binding("n", "refuse", "Refuse"),
         Binding("up", "scroll_preview(-1)", "Scroll up", show=False),
         Binding("down", "scroll_preview(1)", "Scroll down", show=False),
@@ -133,6 +134,11 @@ class ApprovalPanel(Vertical, can_focus=True):
         """Answer yes."""
         self._decide(Decision(decision), "")
 
+    def action_always(self) -> None:
+        """Answer yes and keep the rule that is shown; there is nothing to answer where none is."""
+        if self.asked and self.asked.always:
+            self._decide(Decision.ALWAYS, "")
+
     def action_refuse(self) -> None:
         """Ask for a sentence to go with the no."""
         self._note.display = True
@@ -199,9 +205,18 @@ class ApprovalPanel(Vertical, can_focus=True):
         if not answers:
             self._choices.show([Line(Content.styled("press Tab or click here to answer", "$text-warning"))])
             return
-        once, session, no = (Content.assemble((f" {key} ", _KEY_STYLE), f" {label}") for key, label in _CHOICES)
-        rows = [[once, no], [session]] if self.app.size.width < _NARROW else [[once, session, no]]
-        self._choices.show([Line(Content("   ").join(row)) for row in rows])
+        rule = one_line(self.asked.always) if self.asked else ""
+        yes = [_ONCE, _SESSION, _ALWAYS] if rule else [_ONCE, _SESSION]
+        narrow = self.app.size.width < _NARROW
+        rows = [[_ONCE, _NO], *([choice] for choice in yes[1:])] if narrow else [[*yes, _NO]]
+        lines = [Line(Content("   ").join(map(_choice, row))) for row in rows]
+        kept = [Line(Content.styled(f"always keeps {rule} for this repository", "$muted"))] if rule else []
+        self._choices.show([*lines, *kept])
+
+
+def _choice(choice: tuple[str, str]) -> Content:
+    key, label = choice
+    return Content.assemble((f" {key} ", _KEY_STYLE), f" {label}")
 
 
 def _preview_lines(asked: ApprovalAsked) -> list[Line]:

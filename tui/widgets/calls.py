@@ -21,7 +21,12 @@ _ICONS = {
     "unfinished": ("– ", "$muted"),
 }
 _FAILED = ("✗ ", "$text-error")
-_DECISIONS = {Decision.ONCE: "allowed once", Decision.SESSION: "allowed for this session", Decision.NO: "refused"}
+_DECISIONS = {
+    Decision.ONCE: "allowed once",
+    Decision.SESSION: "allowed for this session",
+    Decision.ALWAYS: "always allowed",
+    Decision.NO: "refused",
+}
 _MARGIN = Content.styled("  │ ", "$faint")
 
 

@@ -1,0 +1,131 @@
+"""`kat undo`, `redo`, `restore` and `diff`: what a session changed, without an interface and without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assistant.commands.opening import repository_root
+from assistant.commands.options import HERE, Json, Repository
+from assistant.config import state_dir
+from assistant.errors import Exit, UserError
+from assistant.events import Action, ApprovalAsked, Decision, Event, Notice, Restored, as_json
+
+if TYPE_CHECKING:
+    from assistant.undo import Undo
+
+Session = Annotated[str | None, typer.Option("--session", metavar="ID", help="else the last one in the repository")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="overwrite what others changed since; redo brings it back")]
+
+
+def undo(repo: Repository = HERE, session: Session = None, yes: Yes = False, json_: Json = False) -> int:
+    """Take back the last step that changed files; again, the one before it."""
+    return _restore("undo", 0, repo, session, yes=yes, json_=json_)
+
+
+def redo(repo: Repository = HERE, session: Session = None, yes: Yes = False, json_: Json = False) -> int:
+    """Do again what was undone last."""
+    return _restore("redo", 0, repo, session, yes=yes, json_=json_)
+
+
+def restore(
+    step: Annotated[int, typer.Argument(help="the step; 0 is the beginning of the session", min=0)],
+    repo: Repository = HERE,
+    session: Session = None,
+    yes: Yes = False,
+    json_: Json = False,
+) -> int:
+    """Bring the files that the agent changed back to what they were behind a step."""
+    return _restore("restore", step, repo, session, yes=yes, json_=json_)
+
+
+def diff(
+    first: Annotated[int | None, typer.Argument(metavar="[STEP]", help="this step alone", min=0)] = None,
+    last: Annotated[int | None, typer.Argument(metavar="[STEP]", help="from behind the first to this", min=0)] = None,
+    repo: Repository = HERE,
+    session: Session = None,
+) -> int:
+    """The patch of all that the session changed, of one step, or from behind one step to behind another."""
+    from assistant.safety.sanitize import sanitize
+
+    with _opened(repo, session) as found:
+        patch = found.diff(first, last)
+    sys.stdout.write(sanitize(patch) if sys.stdout.isatty() else patch)
+    return Exit.DONE
+
+
+def _restore(action: Action, step: int, repo: Path, session: str | None, *, yes: bool, json_: bool) -> int:
+    from assistant.restoring import restoring
+
+    async def answer(asked: ApprovalAsked) -> tuple[Decision, str]:
+        agreed = yes or await asyncio.to_thread(_confirmed, asked)
+        return (Decision.ONCE if agreed else Decision.NO), ""
+
+    async def talk(found: Undo) -> Exit:
+        code = Exit.NOT_ACHIEVED
+        async for event in restoring(found, action, step, answer):
+            _show(event, json_=json_)
+            if isinstance(event, Restored):
+                code = Exit.DONE
+        return code
+
+    with _opened(repo, session) as found:
+        return asyncio.run(talk(found))
+
+
+def _show(event: Event, *, json_: bool) -> None:
+    from assistant.safety.sanitize import sanitize
+
+    match event:
+        case _ if json_:
+            print(json.dumps(as_json(event)), flush=True)
+        case Restored():
+            print(sanitize(event.sentence))
+        case Notice():
+            print(f"kat: {event.text}", file=sys.stderr)
+        case ApprovalAsked():
+            print(f"{event.preview}\n{event.title}: {event.reason}.", file=sys.stderr)
+        case _:
+            pass
+
+
+def _confirmed(asked: ApprovalAsked) -> bool:
+    if not sys.stdin.isatty():
+        print("kat: nobody can be asked here; --yes overwrites them", file=sys.stderr)
+        return False
+    return typer.confirm("Overwrite them?", err=True)
+
+
+@contextmanager
+def _opened(repo: Path, session: str | None) -> Iterator[Undo]:
+    """The undo of a session of the repository, which nobody else may have open."""
+    from assistant.sessions import Journal, find, read, sessions_dir, summaries
+    from assistant.undo import Undo
+    from assistant.workspace.snapshots import Snapshots, store_of
+
+    root, state = repository_root(repo), state_dir(os.environ)
+    folder = sessions_dir(state)
+    if session is None:
+        session = next((row.id for row in summaries(folder) if row.repository == str(root)), None)
+    if session is None:
+        raise UserError(f"there is no session in {root} yet; `kat` or `kat ask` begins one")
+    path = find(folder, session)
+    if (other := next(read(path), {}).get("repository")) != str(root):
+        raise UserError(f"session {path.stem} belongs to {other}; give that with --repo")
+    journal = Journal.reopen(path)
+    try:
+        opened = Undo(Snapshots(root, store_of(state, root)), journal, read(journal.path))
+        try:
+            yield opened
+        finally:
+            opened.close()
+    finally:
+        journal.close()

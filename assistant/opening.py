@@ -1,0 +1,164 @@
+"""Opens a session: engine, sandbox, permissions, snapshots, journal, and the beginning of the prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assistant.config import Settings, config_dir, state_dir
+from assistant.context import PROFILES, first_message, profile_for, system_text
+from assistant.instructions import fenced, find_instructions
+from assistant.pilot import Pilot
+from assistant.resuming import Beginning, Prefix, begin, resume
+from assistant.safety.choice import sandbox_for
+from assistant.safety.permissions import Permissions
+from assistant.safety.rules import RuleFile
+from assistant.safety.sandbox import Sandbox
+from assistant.safety.secrets import known_secrets
+from assistant.sessions import sessions_dir
+from assistant.step import StepRunner
+from assistant.tools.base import ToolContext
+from assistant.tools.registry import specs
+from assistant.undo import Undo
+from assistant.workspace.files import Workspace
+from assistant.workspace.snapshots import Snapshots, store_of
+from assistant.workspace.tests import find_test_command
+from model.dialects import dialect
+from model.engine import Engine, EngineInfo, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message may take, and how tokens are drawn, for engines of one kind (our choice)."""
+
+    steps: int
+    reply_tokens: int
+    temperature: float
+
+
+LIMITS = Limits(steps=50, reply_tokens=8_192, temperature=0.6)
+EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.0)
+"""A model of 135M parameters goes astray soon: few, short steps, and always its likeliest word."""
+
+_MAX_FILES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session works.
+
+    `named` is the repository that people see, where `repository` is a copy of it. `folder` is the one whose
+    instructions count before those of the folders above it. `snapshots` keeps the snapshots, where it is not the usual
+    folder. `resumed` is the journal of a session that goes on.
+    """
+
+    repository: Path
+    named: Path | None = None
+    folder: Path | None = None
+    snapshots: Path | None = None
+    resumed: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def shown(self) -> Path:
+        """The repository that people see."""
+        return self.named or self.repository
+
+    @property
+    def state(self) -> Path:
+        """Where sessions and snapshots are kept."""
+        return state_dir(self.environ)
+
+    @property
+    def start(self) -> str:
+        """The folder that the user works in, relative to the repository."""
+        return os.path.relpath((self.folder or self.repository).resolve(), self.repository.resolve())
+
+    def kept(self) -> Snapshots:
+        """The snapshots of the repository."""
+        return Snapshots(self.repository, self.snapshots or store_of(self.state, self.repository))
+
+
+async def open_pilot(
+    place: Place,
+    engine: Engine,
+    settings: Settings,
+    *,
+    allow: tuple[str, ...] = (),
+    interactive: bool = True,
+    sandbox: Sandbox | None = None,
+) -> Pilot:
+    """A session in `place` with an engine that is already open, and is closed if there is no session.
+
+    Raises:
+        EngineError: the engine does not answer.
+        UserError: the session cannot be written, or not be gone on with.
+    """
+    try:
+        if sandbox is None:
+            sandbox = await asyncio.to_thread(sandbox_for, place.repository, settings, place.environ)
+        kept = RuleFile(config_dir(place.environ), place.shown)
+        permissions = Permissions(allow, interactive=interactive, sandboxed=sandbox.contains, undoable=True, kept=kept)
+        return await _opened(place, engine, settings, permissions, sandbox)
+    except BaseException:
+        await engine.aclose()
+        raise
+
+
+async def _opened(
+    place: Place, engine: Engine, settings: Settings, permissions: Permissions, sandbox: Sandbox
+) -> Pilot:
+    info = await engine.info()
+    limits = EMBEDDED_LIMITS if info.name == "embedded" else LIMITS
+    workspace = Workspace(place.repository)
+    test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, place.environ)
+    beginning = _beginning(place, settings, info, workspace, test_command)
+    profile, journal = PROFILES[beginning.profile], beginning.journal
+    try:
+        undo = await asyncio.to_thread(lambda: Undo(place.kept(), journal, beginning.records))
+    except BaseException:
+        journal.close()
+        raise
+    runner = StepRunner(
+        engine=engine,
+        info=info,
+        dialect=dialect(info.dialect),
+        sampling=_sampling(settings, limits),
+        specs=specs(profile.name),
+        tools=ToolContext(workspace, sandbox, test_command, settings.command_timeout, profile.output),
+        permissions=permissions,
+        journal=journal,
+        transcript=beginning.transcript,
+        undo=undo,
+        emit=lambda _: None,
+        stop=asyncio.Event(),
+    )
+    return Pilot(runner, settings.max_steps or limits.steps, place.shown, beginning)
+
+
+def _beginning(
+    place: Place, settings: Settings, info: EngineInfo, workspace: Workspace, test_command: str | None
+) -> Beginning:
+    """A new journal, or the one that goes on."""
+    profile = profile_for(settings.profile, info.context)
+    instructions = find_instructions(workspace, place.start, profile.instructions)
+    files = workspace.list(limit=_MAX_FILES).paths
+    system = system_text(profile, place.shown.name, files, test_command)
+    prefix = Prefix(system, first_message(profile, workspace, fenced(instructions)), profile.name)
+    known = known_secrets(settings.api_key, place.environ)
+    if place.resumed is not None:
+        return resume(place.resumed, place.shown, info, prefix, known)
+    notices = tuple(one.notice for one in instructions)
+    return begin(sessions_dir(place.state), place.shown, info, prefix, known, notices)
+
+
+def _sampling(settings: Settings, limits: Limits) -> Sampling:
+    return Sampling(
+        temperature=limits.temperature if settings.temperature is None else settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens or limits.reply_tokens,
+        seed=settings.seed,
+    )

@@ -1,0 +1,162 @@
+"""`kat` killed at random moments: files are whole and as some step left them, no record is lost, undo goes back."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from assistant.sessions import Journal, read
+from assistant.undo import Undo
+from assistant.workspace.snapshots import Snapshots, store_of
+from model.engines.scripted import ScriptedServer
+from tests.e2e.conftest import ROOT, environment, make_repository, reply
+
+ROUNDS = 200
+LARGE = "".join(f"line {number}\n" for number in range(20_000))
+FILES = {"a.py": "a = 1\n", "b.py": "b = 1\n", "large.txt": LARGE, "log.txt": "", ".gitignore": "build/\n"}
+CALLS = (
+    ("edit_file", {"path": "a.py", "old": "a = 1", "new": "a = 2"}),
+    ("write_file", {"path": "src/new.py", "content": "new = True\n"}),
+    ("run_command", {"command": "echo ran >> log.txt"}),
+    ("edit_file", {"path": "large.txt", "old": "line 19999\n", "new": "the last line\n"}),
+    ("run_command", {"command": "mv b.py c.py"}),
+    ("edit_file", {"path": "a.py", "old": "a = 2", "new": "a = 3"}),
+    ("run_command", {"command": "echo again >> log.txt"}),
+)
+
+
+def files(root: Path) -> dict[str, str]:
+    """The text of every file but git's and the temporary ones of a write that was cut."""
+    paths = (path for path in root.rglob("*") if path.is_file() and ".git" not in path.relative_to(root).parts)
+    return {path.relative_to(root).as_posix(): path.read_text() for path in paths if path.suffix != ".kat"}
+
+
+def states() -> list[dict[str, str]]:
+    """The files before the first call and behind each one."""
+    found = [dict(FILES)]
+
+    def then(**changes):
+        found.append({**found[-1], **changes})
+
+    then(**{"a.py": "a = 2\n"})
+    then(**{"src/new.py": "new = True\n"})
+    then(**{"log.txt": "ran\n"})
+    then(**{"large.txt": LARGE.replace("line 19999\n", "the last line\n")})
+    found.append({("c.py" if name == "b.py" else name): text for name, text in found[-1].items()})
+    then(**{"a.py": "a = 3\n"})
+    then(**{"log.txt": "ran\nagain\n"})
+    return found
+
+
+class Driver:
+    """Forks of `kat`, one at a time."""
+
+    def __init__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.driver"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, arguments, place, delay=None):
+        asked = {"arguments": [str(a) for a in arguments], "environ": place.environ, "delay": delay}
+        asked |= {"folder": str(place.root), "log": str(place.log)}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+class Place:
+    """A repository and a home of its own for one round."""
+
+    def __init__(self, folder: Path, template: Path, url: str):
+        self.root = folder / "repo"
+        shutil.copytree(template, self.root)
+        self.home = folder / "home"
+        self.log = folder / "log"
+        self.environ = environment(self.home, KAT_ENGINE=url)
+        self.state = self.home / "state"
+
+    @property
+    def journal(self) -> Path | None:
+        return next((self.state / "sessions").glob("*.jsonl"), None)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_repository(tmp_path_factory.mktemp("template") / "repo", FILES)
+
+
+@pytest.fixture
+def driver():
+    made = Driver()
+    yield made
+    made.close()
+
+
+def ask(place):
+    return ["ask", "Do all of it.", "--repo", place.root, "--allow", "all"]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_kill_9_at_random_moments(part, template, driver):
+    moments = random.Random(part)
+    known, landed = states(), set()
+    with tempfile.TemporaryDirectory() as name:
+        whole = one_round(Path(name), template, driver, None, known)
+    for _ in range(ROUNDS // 4):
+        with tempfile.TemporaryDirectory() as name:
+            landed.add(one_round(Path(name), template, driver, moments.uniform(0, whole["seconds"]), known)["state"])
+    assert len(landed) > 3, "the kills did not hit different moments"
+
+
+def one_round(folder, template, driver, delay, known):
+    with ScriptedServer([*({"reply": reply("Next.", call)} for call in CALLS), {"reply": reply("Done.")}]) as server:
+        place = Place(folder, template, server.url)
+        ended = driver.run(ask(place), place, delay)
+    assert delay is not None or ended["code"] == 0, place.log.read_text()
+    now = files(place.root)
+    assert now in known, "no step left these files"
+    ended["state"] = known.index(now)
+    if place.journal:
+        check_journal(place, ended["state"])
+        check_undo(place, now)
+    else:
+        assert ended["state"] == 0
+    return ended
+
+
+def check_journal(place, state):
+    """Every whole line is a record; what was done is in it, as an intent at least."""
+    *lines, _torn = place.journal.read_bytes().split(b"\n")
+    records = [json.loads(line) for line in lines]
+    results = [record for record in records if record["kind"] == "result"]
+    intents = [record for record in records if record["kind"] == "intent"]
+    assert len(results) <= state <= len(intents) <= len(results) + 1
+    assert place.journal.stat().st_mode & 0o777 == 0o600
+
+
+def check_undo(place, now):
+    """Back to the beginning, and forth again."""
+    journal = Journal.reopen(place.journal)
+    undo = Undo(Snapshots(place.root, store_of(place.state, place.root)), journal, read(place.journal))
+    try:
+        undo.carry_out(undo.plan("restore", 0))
+        assert files(place.root) == FILES
+        undo.carry_out(undo.plan("restore", undo.steps))
+        assert files(place.root) == now
+    finally:
+        undo.close()
+        journal.close()
