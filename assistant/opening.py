@@ -12,13 +12,13 @@ from assistant.config import Settings, config_dir, state_dir
 from assistant.context import PROFILES, first_message, profile_for, system_text
 from assistant.instructions import fenced, find_instructions
 from assistant.pilot import Pilot
-from assistant.resuming import Beginning, Prefix, begin, resume
 from assistant.safety.choice import sandbox_for
 from assistant.safety.permissions import Permissions
 from assistant.safety.rules import RuleFile
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.secrets import known_secrets
 from assistant.sessions import sessions_dir
+from assistant.sessions.resuming import Beginning, Prefix, begin, resume
 from assistant.step import StepRunner
 from assistant.tools.base import ToolContext
 from assistant.tools.registry import specs

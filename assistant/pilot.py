@@ -28,9 +28,9 @@ from assistant.events import (
 )
 from assistant.graph import RECURSION_LIMIT, Nodes, RunState, build
 from assistant.restoring import changes, committing, restoring
-from assistant.resuming import Beginning
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox
+from assistant.sessions.resuming import Beginning
 from assistant.step import PlannedCall, StepRunner
 from model.engine import EngineError, EngineInfo, EngineRefused
 from model.format import ThinkRequest

@@ -60,9 +60,9 @@ def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]
     Raises:
         UserError: there is none, it is open elsewhere, or its repository is gone or another one.
     """
-    from assistant.journal import is_open
-    from assistant.resuming import repository_of
     from assistant.sessions import find, sessions_dir
+    from assistant.sessions.journal import is_open
+    from assistant.sessions.resuming import repository_of
 
     path = find(sessions_dir(state_dir(os.environ)), session)
     root = repository_of(path)

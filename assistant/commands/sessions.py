@@ -31,7 +31,7 @@ def list_sessions(
 ) -> None:
     """The sessions, the latest first."""
     from assistant.safety.sanitize import sanitize
-    from assistant.session_index import listed
+    from assistant.sessions.index import listed
 
     rows = listed(_folder(), " ".join(words or ()), None if repo is None else _root(repo))
     if json_:
@@ -103,9 +103,9 @@ def export_session(
 ) -> None:
     """A session to read or to hand on; secrets and terminal control are taken out of it."""
     from assistant.config import load
-    from assistant.export import as_jsonl, as_markdown
     from assistant.safety.secrets import known_secrets
     from assistant.sessions import read
+    from assistant.sessions.export import as_jsonl, as_markdown
 
     records = list(read(_path(session)))
     known = known_secrets(load().api_key, os.environ)

@@ -19,11 +19,11 @@ from shlex import quote
 from typing import Literal
 
 from assistant.errors import UserError
-from assistant.safety.commands import Parsed, parse
-from assistant.safety.danger import destructive
-from assistant.safety.exact import Program
-from assistant.safety.patterns import all_covered, patterns_for
 from assistant.safety.rules import RuleFile, read_rule
+from assistant.safety.shell.danger import destructive
+from assistant.safety.shell.exact import Program
+from assistant.safety.shell.parsing import Parsed, parse
+from assistant.safety.shell.patterns import all_covered, patterns_for
 
 Action = Literal["allow", "ask", "deny"]
 _parsed = lru_cache(maxsize=64)(parse)

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.errors import UserError
-from assistant.safety import landlock, seatbelt, seccomp
-from assistant.safety.folders import writable_folders
-from assistant.safety.launch import Launch, Limits, Order, launch
-from assistant.safety.process import CommandResult, run_process
-from assistant.safety.profile import View, phantoms
-from assistant.safety.tiers import TIERS, Harm, Tier, covers, lacks, stopped
-from assistant.safety.toolchains import clean_environment
-from assistant.safety.watch import Watch
+from assistant.safety.confinement import landlock, seatbelt, seccomp
+from assistant.safety.confinement.folders import writable_folders
+from assistant.safety.confinement.launch import Launch, Limits, Order, launch
+from assistant.safety.confinement.process import CommandResult, run_process
+from assistant.safety.confinement.profile import View, phantoms
+from assistant.safety.confinement.tiers import TIERS, Harm, Tier, covers, lacks, stopped
+from assistant.safety.confinement.toolchains import clean_environment
+from assistant.safety.confinement.watch import Watch
 
 if TYPE_CHECKING:
-    from assistant.safety.probe import Probe
+    from assistant.safety.confinement.probe import Probe
 
 __all__ = ["TIERS", "CommandResult", "Harm", "Limits", "Sandbox", "SandboxError", "Tier", "detect"]
 
@@ -120,7 +120,7 @@ class Sandbox:
 
     async def probe(self) -> tuple[Probe, ...]:
         """Try to break out, really, and say what held."""
-        from assistant.safety.probe import probe_sandbox
+        from assistant.safety.confinement.probe import probe_sandbox
 
         return await probe_sandbox(self)
 

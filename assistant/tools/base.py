@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from assistant.errors import UserError
+from assistant.safety.confinement.process import HeadTail
 from assistant.safety.permissions import Permission
-from assistant.safety.process import HeadTail
 from assistant.safety.sanitize import sanitize
 from assistant.workspace.seen import Seen
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from assistant.safety.commands import Parsed, parse
-from assistant.safety.exact import outside_targets, programs, reaches_network
-from assistant.safety.folders import writable_folders
+from assistant.safety.confinement.folders import writable_folders
+from assistant.safety.confinement.toolchains import command_path, is_under
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sandbox import Sandbox
-from assistant.safety.toolchains import command_path, is_under
+from assistant.safety.shell.exact import outside_targets, programs, reaches_network
+from assistant.safety.shell.parsing import Parsed, parse
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant.safety.confinement.toolchains import command_path
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
-from assistant.safety.toolchains import command_path
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.safety.exact import Program
 from assistant.safety.permissions import Access, Permission, Permissions
 from assistant.safety.rules import RuleFile
+from assistant.safety.shell.exact import Program
 
 EDIT = Permission(Access.EDIT, "/r/a.py")
 COMMAND = Permission(Access.COMMAND, "make lint")

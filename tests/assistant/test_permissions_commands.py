@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.safety.commands import ShellCommand, parse
-from assistant.safety.danger import destructive
-from assistant.safety.patterns import all_covered, covers, patterns_for
+from assistant.safety.shell.danger import destructive
+from assistant.safety.shell.parsing import ShellCommand, parse
+from assistant.safety.shell.patterns import all_covered, covers, patterns_for
 
 
 def shown(line: str) -> str:

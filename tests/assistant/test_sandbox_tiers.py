@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.safety import landlock, seccomp
-from assistant.safety.folders import FolderError
-from assistant.safety.profile import View
+from assistant.safety.confinement import landlock, seccomp
+from assistant.safety.confinement.folders import FolderError
+from assistant.safety.confinement.profile import View
+from assistant.safety.confinement.seatbelt import seatbelt_profile
+from assistant.safety.confinement.tiers import stopped
 from assistant.safety.sandbox import TIERS, Harm, Sandbox, Tier, detect
-from assistant.safety.seatbelt import seatbelt_profile
-from assistant.safety.tiers import stopped
 
 LINUX_TIERS: tuple[Tier, ...] = ("bubblewrap", "bubblewrap-no-proc", "landlock")
 

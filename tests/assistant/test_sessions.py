@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from assistant.errors import UserError
 from assistant.events import StepRecord
-from assistant.journal import is_open
-from assistant.session_index import listed
 from assistant.sessions import Journal, age, find, fork, prunable, read, remove, summaries, unfinished
+from assistant.sessions.index import listed
+from assistant.sessions.journal import is_open
 from model.engine import EngineInfo
 from model.format import Mode, ThinkRequest
 

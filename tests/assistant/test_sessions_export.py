@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from assistant.export import as_jsonl, as_markdown
+from assistant.sessions.export import as_jsonl, as_markdown
 
 GOLDEN = Path(__file__).parent / "golden" / "session.md"
 DIFF = "--- a/price.py\n+++ b/price.py\n@@ -1 +1 @@\n-return sum(prices) + 1\n+return sum(prices)\n"

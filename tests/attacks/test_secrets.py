@@ -10,10 +10,10 @@ import pytest
 
 from assistant.config import Settings
 from assistant.events import ApprovalAsked, Decision, RunStatus
-from assistant.export import as_jsonl, as_markdown
 from assistant.opening import Place, open_pilot
-from assistant.session_index import listed
 from assistant.sessions import read
+from assistant.sessions.export import as_jsonl, as_markdown
+from assistant.sessions.index import listed
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
 from model.format import ThinkRequest

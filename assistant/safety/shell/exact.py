@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.safety.commands import Parsed, ShellCommand
-from assistant.safety.words import names, unknown
+from assistant.safety.shell.parsing import Parsed, ShellCommand
+from assistant.safety.shell.words import names, unknown
 
 _STREAMS = names("/dev/null /dev/stdout /dev/stderr /dev/tty /dev/zero /dev/full")
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - a sandbox has its own

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.safety.watch import Watcher, until_exceeded
+from assistant.safety.confinement.watch import Watcher, until_exceeded
 
 _CHUNK = 65_536
 _GRACE = 1.0

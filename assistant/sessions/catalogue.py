@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
-from assistant.journal import Journal, is_open, read, remove
+from assistant.sessions.journal import Journal, is_open, read
 from model.engine import EngineInfo
-
-__all__ = ["Journal", "SessionSummary", "find", "fork", "prunable", "read", "remove", "sessions_dir", "summaries"]
 
 _FIRST_WORDS = 60
 _AGE = re.compile(r"(\d{1,5})\s*([hdw])")

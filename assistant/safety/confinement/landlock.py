@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.safety import seccomp
-from assistant.safety.profile import SECRET_FILES, View
-from assistant.safety.tiers import NETWORK_ABI, SCOPES_ABI
-from assistant.safety.toolchains import hidden_directories, needed_paths, network_files
+from assistant.safety.confinement import seccomp
+from assistant.safety.confinement.profile import SECRET_FILES, View
+from assistant.safety.confinement.tiers import NETWORK_ABI, SCOPES_ABI
+from assistant.safety.confinement.toolchains import hidden_directories, needed_paths, network_files
 
 OLDEST = 3
 """The first version that keeps files from being truncated."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant.safety.tiers import Harm
+from assistant.safety.confinement.tiers import Harm
 
 if TYPE_CHECKING:
     from assistant.safety.sandbox import Sandbox

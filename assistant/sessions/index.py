@@ -10,8 +10,8 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from assistant.journal import read
-from assistant.sessions import SessionSummary, journals, summary
+from assistant.sessions.catalogue import SessionSummary, journals, summary
+from assistant.sessions.journal import read
 
 _NAME = "index.sqlite"
 _VERSION = 1

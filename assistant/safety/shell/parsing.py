@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assistant.safety.words import UNKNOWN, Unclear, names, suspicious, unknown, word
-from assistant.safety.wrappers import BUILTINS_WITH_SUBSCRIPTS, unwrap
+from assistant.safety.shell.words import UNKNOWN, Unclear, names, suspicious, unknown, word
+from assistant.safety.shell.wrappers import BUILTINS_WITH_SUBSCRIPTS, unwrap
 from assistant.workspace.languages import parser
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assistant.safety.commands import Parsed, ShellCommand
-from assistant.safety.words import UNKNOWN
+from assistant.safety.shell.parsing import Parsed, ShellCommand
+from assistant.safety.shell.words import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

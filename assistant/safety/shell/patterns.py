@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from assistant.safety.commands import Parsed, ShellCommand
-from assistant.safety.danger import destructive
-from assistant.safety.words import UNKNOWN, names, unknown
+from assistant.safety.shell.danger import destructive
+from assistant.safety.shell.parsing import Parsed, ShellCommand
+from assistant.safety.shell.words import UNKNOWN, names, unknown
 
 _HARMLESS = frozenset({"echo", "true", "false", ":", "pwd"})
 """They need no pattern of their own: with literal words they do nothing but print."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from assistant.safety.words import UNKNOWN, Unclear, names, unknown
+from assistant.safety.shell.words import UNKNOWN, Unclear, names, unknown
 
 BUILTINS_WITH_SUBSCRIPTS = names(
     "[ test read unset export declare typeset readonly local printf mapfile readarray wait getopts"

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from assistant.safety.toolchains import HOME_INSIDE, hidden_directories, is_under, needed_paths, network_files
+from assistant.safety.confinement.toolchains import (
+    HOME_INSIDE,
+    hidden_directories,
+    is_under,
+    needed_paths,
+    network_files,
+)
 
 _TMPFS_BYTES = str(4 << 30)
 _SMALL_BYTES = str(64 << 20)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from assistant.safety.profile import SECRET_FILES, View
-from assistant.safety.toolchains import hidden_directories, needed_paths, network_files
+from assistant.safety.confinement.profile import SECRET_FILES, View
+from assistant.safety.confinement.toolchains import hidden_directories, needed_paths, network_files
 
 PROGRAM = Path("/usr/bin/sandbox-exec")
 

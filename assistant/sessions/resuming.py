@@ -10,8 +10,8 @@ from typing import Any
 from assistant.context import ProfileName, Transcript
 from assistant.errors import UserError
 from assistant.events import Event, Notice
-from assistant.journal import VERSION, Journal, read
-from assistant.replay import events, mending, next_step, transcript
+from assistant.sessions.journal import VERSION, Journal, read
+from assistant.sessions.replay import events, mending, next_step, transcript
 from model.engine import EngineInfo
 
 _NAMED = 5

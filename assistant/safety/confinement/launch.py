@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.safety import seccomp
-from assistant.safety.landlock import landlock_arguments, launcher
-from assistant.safety.profile import View, bubblewrap_arguments
-from assistant.safety.seatbelt import seatbelt_arguments
-from assistant.safety.tiers import Tier
+from assistant.safety.confinement import seccomp
+from assistant.safety.confinement.landlock import landlock_arguments, launcher
+from assistant.safety.confinement.profile import View, bubblewrap_arguments
+from assistant.safety.confinement.seatbelt import seatbelt_arguments
+from assistant.safety.confinement.tiers import Tier
 
 _SHELL_LIMITS = (
     '{ ulimit -c 0; ulimit -d $1; ulimit -f $2; ulimit -u $3 || ulimit -p $3; } 2>/dev/null; shift 3; exec "$@"'

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from assistant.errors import UserError
-from assistant.safety.toolchains import is_under
+from assistant.safety.confinement.toolchains import is_under
 
 _SYSTEM = tuple(map(Path, ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/usr")))
 _LOOKED_AT = 5000

@@ -1,0 +1,29 @@
+"""Sessions: one append-only journal each, which is the truth about what was said and done."""
+
+from __future__ import annotations
+
+from assistant.sessions.catalogue import (
+    SessionSummary,
+    age,
+    find,
+    fork,
+    prunable,
+    sessions_dir,
+    summaries,
+    unfinished,
+)
+from assistant.sessions.journal import Journal, read, remove
+
+__all__ = [
+    "Journal",
+    "SessionSummary",
+    "age",
+    "find",
+    "fork",
+    "prunable",
+    "read",
+    "remove",
+    "sessions_dir",
+    "summaries",
+    "unfinished",
+]
