@@ -20,3 +20,9 @@ class UserError(Exception):
     """Something that the user can put right; the message says how."""
 
     code = Exit.BAD_INPUT
+
+
+class RefusedError(UserError):
+    """Something that needs a rule which was not given; the message names it."""
+
+    code = Exit.REFUSED

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assistant.config import Settings, config_dir, state_dir
 from assistant.context import PROFILES, first_message, profile_for, system_text
+from assistant.events import Notice
 from assistant.instructions import fenced, find_instructions
 from assistant.pilot import Pilot
 from assistant.safety.choice import sandbox_for
 from assistant.safety.permissions import Permissions
 from assistant.safety.rules import RuleFile
 from assistant.safety.sandbox import Sandbox
+from assistant.safety.sanitize import sanitize
 from assistant.safety.secrets import known_secrets
 from assistant.sessions import sessions_dir
 from assistant.sessions.resuming import Beginning, Prefix, begin, resume
@@ -136,7 +138,7 @@ async def _opened(
         emit=lambda _: None,
         stop=asyncio.Event(),
     )
-    return Pilot(runner, settings.max_steps or limits.steps, place.shown, beginning)
+    return Pilot(runner, settings.max_steps or limits.steps, place.shown, _with_problem(beginning, permissions.problem))
 
 
 def _beginning(
@@ -153,6 +155,14 @@ def _beginning(
         return resume(place.resumed, place.shown, info, prefix, known)
     notices = tuple(one.notice for one in instructions)
     return begin(sessions_dir(place.state), place.shown, info, prefix, known, notices)
+
+
+def _with_problem(beginning: Beginning, problem: str) -> Beginning:
+    """Tell first what is wrong with the kept rules, if anything is."""
+    if not problem:
+        return beginning
+    notice = Notice("warning", f"{sanitize(problem)}.")
+    return replace(beginning, history=(*beginning.history, notice), notices=(notice, *beginning.notices))
 
 
 def _sampling(settings: Settings, limits: Limits) -> Sampling:

@@ -191,9 +191,10 @@ class Pilot:
         return status, message
 
     async def _ask(self, call: str) -> tuple[Decision, str]:
+        asked = _approval(self._planned(call), self.sandbox, self._runner.permissions)
+        await asyncio.to_thread(self._runner.undo.pause, asked.step)
         if self._runner.stop.is_set():
             return Decision.NO, "the run was stopped"
-        asked = _approval(self._planned(call), self.sandbox, self._runner.permissions)
         self._emit(asked)
         return await self._waits(asked)
 

@@ -60,8 +60,8 @@ async def _question(undo: Undo, plan: Plan) -> ApprovalAsked:
         step=plan.step,
         id=f"{plan.action}.{plan.step}",
         tool=plan.action,
-        title=sanitize(f"{plan.action.capitalize()} changes of others in {some(plan.disputed)}"),
+        title=sanitize(f"{plan.action.capitalize()} and overwrite what is new in {some(plan.disputed)}"),
         preview=sanitize(preview),
         preview_kind="diff",
-        reason="these files changed since, and not by a step of this session; redo brings them back",
+        reason="you or another program may have changed it since; what is overwritten, redo brings back",
     )

@@ -148,6 +148,7 @@ class StepRunner:
             EngineError: nothing came at all.
         """
         decision = draft.decision
+        self.tools.seen.next_reply()
         prompt = self.dialect.render(self.transcript.messages, self.specs, decision.request, decision.why)
         parser = self.dialect.parser()
         self._say(draft, [delta for delta in parser.feed(prompt.opening.text) if isinstance(delta, ModeChosen)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,32 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    """A step that may be changing files: the tree it began with, and the paths, or None where they are not known."""
+class _Span:
+    """Time in which a call may be changing files: these paths, or None where they are not known."""
 
-    tree: str
+    before: Snapshot
     paths: Collection[str] | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A step that is not over: what is between its spans, the user did."""
+
+    before: str
+    current: _Span | None = None
+    over: list[tuple[_Span, str]] = field(default_factory=list)
+
+    def close(self, tree: str) -> None:
+        """End the current span."""
+        if self.current is not None:
+            self.over.append((self.current, tree))
+        self.current = None
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths that are known by name."""
+        spans = [span for span, _ in self.over] + ([self.current] if self.current else [])
+        return {path for span in spans for path in span.paths or ()}
 
 
 class Undo:
@@ -78,17 +99,25 @@ class Undo:
         """
         self._settle(besides=step)
         snapshot = self._snapshots.take(paths or ())
-        self._opened(step, snapshot.tree, paths)
+        self._opened(step, snapshot, paths)
         return snapshot
+
+    def pause(self, step: int) -> None:
+        """The step waits for an answer: what changes from here to its next call is the user's work."""
+        cut = self._open.get(step)
+        if cut is None or cut.current is None or cut.current.paths is not None:
+            return
+        with suppress(WorkspaceError, OSError):  # then it counts as the step's
+            cut.close(self._snapshots.take(cut.paths).tree)
 
     def end(self, step: int) -> Snapshot | None:
         """The files after step `step`, if it may have changed some."""
         if (cut := self._open.get(step)) is None:
             self._history.passed(step)
             return None
-        after = self._snapshots.take(cut.paths or ())
-        self._open.pop(step)
-        self._step(step, cut.tree, after.tree)
+        after = self._snapshots.take(cut.paths)
+        cut.close(after.tree)
+        self._keep(step, cut, after.tree)
         return after
 
     def tree_before(self, step: int) -> str | None:
@@ -99,8 +128,7 @@ class Undo:
         """What undo, redo or the way to the state behind step `step` would do to the files as they are now."""
         self._settle()
         target, shown = self._target(action, step)
-        snapshot = self._snapshots.take()
-        now: dict[str, Entry | None] = {**self._snapshots.files(snapshot.tree)}
+        snapshot, now = self._now()
         move = self._history.move(target, now)
         return Plan(action, shown, move, snapshot.tree, now, snapshot.left_out)
 
@@ -110,8 +138,9 @@ class Undo:
 
     def carry_out(self, plan: Plan) -> tuple[str, ...]:
         """Do it, and return the files. What is overwritten of the user's becomes a state that redo brings back."""
-        for path in sorted(set(plan.left_out) & set(plan.files)):
-            raise UserError(f"{path} is in no snapshot ({plan.left_out[path]}) and would be lost; move it away first")
+        for path, why in sorted(plan.left_out.items()):
+            if any(file == path or (path.endswith("/") and file.startswith(path)) for file in plan.files):
+                raise UserError(f"{path} is in no snapshot ({why}) and would be lost; move it away first")
         self._keep_theirs(plan)
         target = plan.move.target
         self._journal.append("restore", sync=True, action=plan.action, target=target, files=plan.files, tree=plan.tree)
@@ -152,9 +181,14 @@ class Undo:
         return self._snapshots.root
 
     def _since_beginning(self) -> dict[str, Change]:
-        now: dict[str, Entry | None] = {**self._snapshots.files(self._snapshots.take().tree)}
-        wanted = self._history.move(ROOT, now).wanted
+        _, now = self._now()
+        wanted = self._history.move(self._history.root, now).wanted
         return {path: (entry, now.get(path)) for path, entry in wanted.items()}
+
+    def _now(self) -> tuple[Snapshot, dict[str, Entry | None]]:
+        """The files as they are, those that steps changed among them even if git ignores them."""
+        snapshot = self._snapshots.take(self._history.paths)
+        return snapshot, {**self._snapshots.files(snapshot.tree)}
 
     def _target(self, action: Action, step: int) -> tuple[int, int]:
         """The state to go to, and the step to name."""
@@ -169,7 +203,9 @@ class Undo:
     def _known(self, step: int) -> int:
         state = self._history.state_after(step)
         if state is None:
-            raise UserError(f"there is no step {step}; this session has 0 (its beginning) to {self._history.steps}")
+            first = f"{self._history.root} (its beginning)" if self._history.root == ROOT else f"{self._history.root}"
+            kept = "this session has" if self._history.root == ROOT else "of this session are still kept"
+            raise UserError(f"there is no step {step}; {kept} {first} to {self._history.steps}")
         return state
 
     def _behind(self, step: int) -> str:
@@ -191,32 +227,57 @@ class Undo:
             self._journal.append("user_edit", sync=True, id=state.id, changes=theirs, tree=plan.tree)
             self._history.add(state)
 
-    def _opened(self, step: int, tree: str, paths: Collection[str] | None) -> None:
-        known = self._open.get(step)
-        both = paths if known is None or known.paths is None or paths is None else {*known.paths, *paths}
-        self._open[step] = _Open(known.tree if known else tree, None if known and known.paths is None else both)
+    def _opened(self, step: int, before: Snapshot, paths: Collection[str] | None) -> None:
+        cut = self._open.setdefault(step, _Open(before.tree))
+        cut.close(before.tree)
+        cut.current = _Span(before, paths)
 
     def _settle(self, besides: int | None = None) -> None:
         """Close the steps that broke off: what they left is what the files are now."""
         for step in sorted(set(self._open) - {besides}):
             cut = self._open[step]
-            after = self._snapshots.take(cut.paths or ()).tree
-            paths = None if cut.paths is None else sorted(cut.paths)
-            self._journal.append("recovered", sync=True, step=step, tree_before=cut.tree, tree_after=after, paths=paths)
-            self._recovered(step, cut.tree, after, paths)
+            if not self._snapshots.keeps(cut.before):
+                self._open.pop(step)
+                continue
+            after = self._snapshots.take(cut.paths).tree
+            cut.close(after)
+            self._keep(step, cut, after, broken_off=True)
 
-    def _recovered(self, step: int, before: str, after: str, paths: Collection[str] | None) -> None:
-        self._open.pop(step, None)
-        self._step(step, before, after, only=paths, certain=paths is not None)
+    def _keep(self, step: int, cut: _Open, after: str, *, broken_off: bool = False) -> None:
+        """Make a state of what a step changed. Where it broke off, others may have gone on with any of the files."""
+        changes, doubtful = self._made(cut)
+        trees = {"tree_before": cut.before, "tree_after": after}
+        doubts = sorted(changes if broken_off else doubtful)
+        self._journal.append("changed", sync=broken_off, step=step, **trees, changes=changes, doubtful=doubts)
+        self._changed(step, cut.before, after, changes, doubts)
 
-    def _step(
-        self, step: int, before: str, after: str, *, only: Collection[str] | None = None, certain: bool = True
+    def _made(self, cut: _Open) -> tuple[dict[str, Change], set[str]]:
+        """What the spans of a step changed together, and the files that somebody else changed in between."""
+        changes: dict[str, Change] = {}
+        doubtful = set()
+        for span, tree in cut.over:
+            for path, (old, new) in self._made_in(span, tree, cut.paths).items():
+                before, left = changes.get(path, (old, old))
+                if left != old:
+                    doubtful.add(path)
+                changes[path] = (before, new)
+        return {path: change for path, change in changes.items() if change[0] != change[1]}, doubtful
+
+    def _made_in(self, span: _Span, tree: str, named: Collection[str]) -> dict[str, Change]:
+        found = self._snapshots.changes(span.before.tree, tree)
+        if span.paths is not None:
+            return {path: found[path] for path in span.paths if path in found and _may_change(path)}
+        hidden = self._snapshots.hidden(span.before, found, named)
+        return {path: change for path, change in found.items() if path not in hidden and _may_change(path)}
+
+    def _changed(
+        self, step: int, before: str, after: str, changes: Mapping[str, Change], doubtful: Iterable[str]
     ) -> None:
+        self._open.pop(step, None)
         if before != after:
-            found = self._snapshots.changes(before, after).items()
-            changes = {path: change for path, change in found if _may_change(path) and (only is None or path in only)}
             self._before[step], self._after[step] = before, after
-            self._history.add(State(step, self._history.position, changes, certain=certain))
+        if changes:
+            self._history.add(State(step, self._history.position, changes, doubtful=frozenset(doubtful)))
         self._history.passed(step)
 
     def _replay(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -224,28 +285,35 @@ class Undo:
             try:
                 self._replay_one(record)
             except WorkspaceError:  # a snapshot that is no longer kept: undo reaches back to here
-                self._history = History()
-                if record["kind"] == "step":
-                    self._history.passed(record["record"]["index"])
+                root = record["step"] if record["kind"] == "changed" else self._history.steps
+                self._open.pop(root, None)
+                self._history = History(root, root)
 
     def _replay_one(self, record: Mapping[str, Any]) -> None:
         match record["kind"]:
             case "intent" if record.get("tree"):
-                self._opened(int(record["id"].partition(".")[0]), record["tree"], record["paths"])
+                self._opened(int(record["id"].partition(".")[0]), Snapshot(record["tree"]), record["paths"])
+            case "changed":
+                before, after = record["tree_before"], record["tree_after"]
+                self._still_kept(before, after)
+                self._changed(record["step"], before, after, _changes(record), record["doubtful"])
             case "step":
-                step = record["record"]
-                self._open.pop(step["index"], None)
-                before, after = step["tree_before"], step["tree_after"]
-                self._step(step["index"], before or after or "", after or before or "")
-            case "recovered":
-                self._recovered(record["step"], record["tree_before"], record["tree_after"], record["paths"])
+                self._open.pop(record["record"]["index"], None)
+                self._history.passed(record["record"]["index"])
             case "user_edit":
-                changes = {path: _change(change) for path, change in record["changes"].items()}
-                self._history.add(State(record["id"], self._history.position, changes, by_user=True))
+                self._still_kept(record["tree"])
+                self._history.add(State(record["id"], self._history.position, _changes(record), by_user=True))
             case "restored":
+                if not self._history.knows(record["target"]):
+                    raise WorkspaceError("The state that was restored is no longer kept.")
                 self._history.moved(record["target"])
             case _:
                 pass
+
+    def _still_kept(self, *trees: str) -> None:
+        for tree in trees:
+            if not self._snapshots.keeps(tree):
+                raise WorkspaceError("A snapshot of this session is no longer kept.")
 
     def _patch(self, changes: Mapping[str, Change]) -> str:
         return "".join(self._file_patch(path, before, after) for path, (before, after) in sorted(changes.items()))
@@ -255,7 +323,14 @@ class Undo:
         if any(content is not None and is_binary(content) for content in contents):
             return f"diff --git a/{path} b/{path}\nBinary files differ\n"
         old, new = (None if content is None else content.decode("utf-8", "replace") for content in contents)
-        return unified_diff(path, old, new)
+        return unified_diff(path, old, new, _modes(before, after))
+
+
+def _modes(before: Entry | None, after: Entry | None) -> tuple[str, str] | None:
+    """The permissions of a file that are not the same any more."""
+    if before is None or after is None or before.mode == after.mode or "120000" in (before.mode, after.mode):
+        return None
+    return before.mode, after.mode
 
 
 def _may_change(path: str) -> bool:
@@ -263,6 +338,9 @@ def _may_change(path: str) -> bool:
     return not names_git(path.split("/"))
 
 
-def _change(pair: Iterable[Any]) -> Change:
-    before, after = (Entry(*entry) if entry else None for entry in pair)
-    return before, after
+def _changes(record: Mapping[str, Any]) -> dict[str, Change]:
+    return {path: (_entry(before), _entry(after)) for path, (before, after) in record["changes"].items()}
+
+
+def _entry(fields: Iterable[str] | None) -> Entry | None:
+    return Entry(*fields) if fields else None

@@ -233,15 +233,21 @@ def returns(dice: random.Random, region: Region) -> Case | None:
 
 
 def twice(dice: random.Random, region: Region) -> Case | None:
-    """Two places that may be meant: alike, or alike but for white space, or overlapping."""
+    """Two places that may be meant: alike, or but for white space, line endings or the end of file, or overlapping."""
     copy = region.text + region.old + "\n"
-    match dice.randrange(3):
+    match dice.randrange(5):
         case 0:
             return _refused(replace(region, after=region.after + region.old + "\n"), region.old, region.new)
         case 1:
             deeper = textwrap.indent(region.old, "    ")
             old = textwrap.indent(region.old, "  ")
             return _refused(replace(region, after=f"{region.after}{deeper}\n"), old, textwrap.indent(region.new, "  "))
+        case 2:
+            other = region.old.replace("\n", "\r\n") + "\n"
+            return _refused(replace(region, after=region.after + other), region.old, region.new)
+        case 3:
+            end = replace(region, after=region.after + region.old)
+            return _refused(end, f"{region.old}\n", f"{region.new}\n")
         case _:
             line = region.old.split("\n")[0]
             now = copy.replace(region.old, f"{line}\n{line}\n{line}", 1)

@@ -26,10 +26,8 @@ from assistant.events import (
 from assistant.safety.sanitize import sanitize
 from model.engine import EngineInfo
 from tui.conversation import Errand, Message
-from tui.diff import diff_lines
 from tui.widgets.approval import ApprovalPanel
 from tui.widgets.calls import CallView
-from tui.widgets.fold import ProseView
 from tui.widgets.messages import Level, NoticeLine, UserMessage
 from tui.widgets.prompt import Prompt
 from tui.widgets.queue import QueueView
@@ -166,7 +164,9 @@ class Presenter:
         if not event.patch:
             await self.say("info", "No file was changed.")
             return
-        await self._transcript.add(ProseView(diff_lines(sanitize(event.patch)), classes="changes"))
+        from tui.widgets.changes import ChangesView
+
+        await self._transcript.add(ChangesView(sanitize(event.patch)))
 
     def _feed(self, event: SegmentText) -> None:
         if self._step is not None:

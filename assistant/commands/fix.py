@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
-from assistant.commands.opening import engine_from, repository_root, settings_from
+from assistant.commands.opening import checked_rules, engine_from, repository_root, settings_from
 from assistant.commands.options import (
     HERE,
+    Allow,
     DialectName,
     Engine,
     Json,
@@ -46,6 +47,7 @@ def fix(
     allow_test_edits: Annotated[bool, typer.Option("--allow-test-edits", help="tests may be changed")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="put the patch into the files")] = False,
     patch: Annotated[Path | None, typer.Option("--patch", metavar="FILE", help="write the patch to a file")] = None,
+    allow: Allow = None,
     json_: Json = False,
 ) -> int:
     """Run the tests, have what fails mended in a copy, prove it, and print the patch."""
@@ -61,7 +63,9 @@ def fix(
     report: FixReport | None = None
     try:
         root = repository_root(repo)
-        request = FixRequest(root, settings, test, _issue(issue, issue_file), allow_test_edits, timeout)
+        request = FixRequest(
+            root, settings, test, _issue(issue, issue_file), allow_test_edits, timeout, checked_rules(allow)
+        )
         report = asyncio.run(_report(request, show=not json_))
         if report.status == "fixed":
             _deliver(report, root, patch, apply=apply, quiet=json_)
@@ -107,7 +111,9 @@ def _deliver(report: FixReport, root: Path, file: Path | None, *, apply: bool, q
     if file is not None:
         file.write_text(report.patch, "utf-8", "surrogateescape", newline="")
     if apply:
-        _apply(report.patch, root)
+        from assistant.fix.apply import apply_patch
+
+        apply_patch(report.patch, report.files, root, os.environ)
     if not (file or apply or quiet):
         _print(report.patch)
 
@@ -120,21 +126,3 @@ def _print(patch: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(patch.encode("utf-8", "surrogateescape"))
     sys.stdout.buffer.flush()
-
-
-def _apply(patch: str, root: Path) -> None:
-    """Put the patch into the user's files: all of it or nothing, and never into the index or the history."""
-    from assistant.workspace.git import environment, safe_options
-
-    done = subprocess.run(
-        ["git", *safe_options(root), "apply", "--whitespace=nowarn", "-"],
-        cwd=root,
-        env=environment(),
-        input=patch.encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[:1]
-        raise UserError(f"the files changed meanwhile and the patch does not apply: {''.join(reason)}")

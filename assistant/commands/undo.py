@@ -17,12 +17,15 @@ from assistant.commands.opening import repository_root
 from assistant.commands.options import HERE, Json, Repository
 from assistant.config import state_dir
 from assistant.errors import Exit, UserError
-from assistant.events import Action, ApprovalAsked, Decision, Event, Notice, Restored, as_json
+from assistant.events import Action, ApprovalAsked, Changes, Decision, Event, Notice, Restored, as_json
 
 if TYPE_CHECKING:
     from assistant.undo import Undo
+    from assistant.workspace.snapshots import Snapshots
 
-Session = Annotated[str | None, typer.Option("--session", metavar="ID", help="else the last one in the repository")]
+Session = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="else the last one that changed files here")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="overwrite what others changed since; redo brings it back")]
 
 
@@ -52,12 +55,16 @@ def diff(
     last: Annotated[int | None, typer.Argument(metavar="[STEP]", help="from behind the first to this", min=0)] = None,
     repo: Repository = HERE,
     session: Session = None,
+    json_: Json = False,
 ) -> int:
     """The patch of all that the session changed, of one step, or from behind one step to behind another."""
     from assistant.safety.sanitize import sanitize
 
     with _opened(repo, session) as found:
         patch = found.diff(first, last)
+    if json_:
+        print(json.dumps(as_json(Changes(patch))))
+        return Exit.DONE
     sys.stdout.write(sanitize(patch) if sys.stdout.isatty() else patch)
     return Exit.DONE
 
@@ -107,25 +114,44 @@ def _confirmed(asked: ApprovalAsked) -> bool:
 @contextmanager
 def _opened(repo: Path, session: str | None) -> Iterator[Undo]:
     """The undo of a session of the repository, which nobody else may have open."""
-    from assistant.sessions import Journal, find, read, sessions_dir, summaries
+    from assistant.sessions import Journal, read, sessions_dir
     from assistant.undo import Undo
     from assistant.workspace.snapshots import Snapshots, store_of
 
     root, state = repository_root(repo), state_dir(os.environ)
+    snapshots = Snapshots(root, store_of(state, root))
     folder = sessions_dir(state)
-    if session is None:
-        session = next((row.id for row in summaries(folder) if row.repository == str(root)), None)
-    if session is None:
-        raise UserError(f"there is no session in {root} yet; `kat` or `kat ask` begins one")
-    path = find(folder, session)
-    if (other := next(read(path), {}).get("repository")) != str(root):
-        raise UserError(f"session {path.stem} belongs to {other}; give that with --repo")
+    path = _named(folder, session, root) if session else _last_changing(folder, root, snapshots)
     journal = Journal.reopen(path)
     try:
-        opened = Undo(Snapshots(root, store_of(state, root)), journal, read(journal.path))
+        opened = Undo(snapshots, journal, read(journal.path))
         try:
             yield opened
         finally:
             opened.close()
     finally:
         journal.close()
+
+
+def _named(folder: Path, session: str, root: Path) -> Path:
+    from assistant.sessions import find, read
+
+    path = find(folder, session)
+    if (other := next(read(path), {}).get("repository")) != str(root):
+        raise UserError(f"session {path.stem} belongs to {other}; give that with --repo")
+    return path
+
+
+def _last_changing(folder: Path, root: Path, snapshots: Snapshots) -> Path:
+    """The session that was written last of those that changed files here, or of all where none did."""
+    from assistant.sessions import read
+    from assistant.sessions.index import listed
+
+    paths = [folder / f"{row.id}.jsonl" for row in listed(folder, repository=root)]
+    if not paths:
+        raise UserError(f"there is no session in {root} yet; `kat` or `kat ask` begins one")
+    paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    for path in paths:
+        if any(record["kind"] == "changed" and snapshots.keeps(record["tree_after"]) for record in read(path)):
+            return path
+    return paths[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.errors import UserError
+from assistant.safety.confinement.private import private_folder
 from assistant.workspace.files import Workspace
 
 _MAX_FILES = 200_000
@@ -97,8 +97,8 @@ def working_copy(workspace: Workspace) -> Iterator[WorkingCopy]:
     Raises:
         UserError: the files cannot be copied (no space, not readable).
     """
-    with tempfile.TemporaryDirectory(prefix="kat-fix-") as folder:
-        root = Path(folder) / workspace.root.name
+    with private_folder() as folder:
+        root = folder / workspace.root.name
         root.mkdir()
         try:
             for name in workspace.list(limit=_MAX_FILES).paths:

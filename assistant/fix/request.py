@@ -10,7 +10,10 @@ from assistant.config import Settings
 
 @dataclass(frozen=True, slots=True)
 class FixRequest:
-    """What to fix and how. Without `test_command` one is looked for; `timeout` is seconds for the agent."""
+    """What to fix and how. Without `test_command` one is looked for; `timeout` is seconds for the agent.
+
+    `allow` are rules beyond what a sandbox makes harmless.
+    """
 
     repository: Path
     settings: Settings
@@ -18,3 +21,4 @@ class FixRequest:
     issue: str | None = None
     allow_test_edits: bool = False
     timeout: float = 1_800.0
+    allow: tuple[str, ...] = ()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.config import Settings
-from assistant.errors import UserError
+from assistant.errors import RefusedError, UserError
 from assistant.events import Event, RunFinished, RunStatus
 from assistant.fix.copy import DEPENDENCIES, WorkingCopy, working_copy
 from assistant.fix.report import FixReport, Receipt, receipt
 from assistant.fix.request import FixRequest
 from assistant.safety.choice import sandbox_for
-from assistant.safety.sandbox import Sandbox
+from assistant.safety.rules import read_rule
+from assistant.safety.sandbox import Harm, Sandbox
 from assistant.workspace.files import Workspace
 from assistant.workspace.tests import TestReport, find_test_command, is_test_file, run_tests
 from model.engine import Engine, EngineError
@@ -34,6 +35,7 @@ async def fix(
     """Try to make the failing tests pass; the repository itself is only read.
 
     Raises:
+        RefusedError: no sandbox keeps what is run here from the rest of the machine, and no rule allows that.
         UserError: there are no tests to run, or they cannot be run.
         EngineError: the engine does not answer.
     """
@@ -51,9 +53,9 @@ async def _fix(
     if command is None:
         raise UserError("no tests were found; say how they run with --test COMMAND")
     with working_copy(workspace) as copy:
-        bench = _Bench(
-            request, copy, await asyncio.to_thread(_sandbox, copy.root, workspace.root, request.settings), command
-        )
+        sandbox = await asyncio.to_thread(_sandbox, copy.root, workspace.root, request.settings)
+        check_confined(sandbox, request.allow)
+        bench = _Bench(request, copy, sandbox, command)
         before = await bench.tests()
         if not before.ran:
             raise UserError(f"{before.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
@@ -95,7 +97,7 @@ async def _work(
         Place(bench.copy.root, named=request.repository, snapshots=bench.copy.root.parent / "snapshots"),
         await open_engine(),
         settings,
-        allow=("read", "edit", "command"),
+        allow=("edit", "command", *request.allow),
         interactive=False,
         sandbox=bench.sandbox,
     )
@@ -176,6 +178,16 @@ def _sandbox(root: Path, original: Path, settings: Settings) -> Sandbox:
     """The copy's sandbox, in which the original's installed dependencies are seen."""
     shown = tuple((original / name, root / name) for name in DEPENDENCIES if (original / name).is_dir())
     return replace(sandbox_for(root, settings), shown=shown)
+
+
+def check_confined(sandbox: Sandbox, allow: Sequence[str]) -> None:
+    """What is run belongs to the repository and to the model: nobody has agreed to it outside a sandbox."""
+    confined = {Harm.OUTSIDE, Harm.HOME, Harm.TCP} <= sandbox.stops
+    if not confined and not any(read_rule(text).allows("command") for text in allow):
+        raise RefusedError(
+            "no sandbox works here, so tests and commands could do whatever you can; "
+            "`kat doctor` says more, and --allow command runs them all the same"
+        )
 
 
 def _prompt(before: TestReport, issue: str | None) -> str:

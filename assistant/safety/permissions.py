@@ -46,7 +46,8 @@ class Permission:
 
     `subject` is the path or the command line. `contained` says that whatever it runs happens in the sandbox and cannot
     change the repository. A command names its `directory`, its `programs` as they are now, whether it reaches the
-    `network`, and the `folders` outside the repository that it may write. An edit names the digest of what it replaces.
+    `network`, the `folders` outside the repository that it may write, and the files that it `loses`, because they are
+    named to be deleted or replaced and undo does not keep them. An edit names the digest of what it replaces.
     """
 
     access: Access
@@ -58,6 +59,7 @@ class Permission:
     programs: tuple[Program, ...] = ()
     network: bool = False
     folders: tuple[str, ...] = ()
+    loses: tuple[str, ...] = ()
     replaces: str = ""
 
     @property
@@ -94,6 +96,8 @@ class Kept:
 class Permissions:
     """Judges calls. Reading is always allowed; `undoable` says that undo brings back what commands change.
 
+    `problem` is a sentence on why the kept rules do not count, or empty.
+
     Raises ValueError, with a sentence, for a rule that is none.
     """
 
@@ -128,7 +132,7 @@ class Permissions:
         if not missing:
             return Verdict("allow", next(iter(leaves.values())))
         if self._interactive:
-            return Verdict("ask", self._reason(missing, permission))
+            return Verdict("ask", "; ".join(dict.fromkeys(_doing(need, permission) for need in missing)))
         return Verdict("deny", " ".join(self._flags(missing, permission)))
 
     def remember(self, permission: Permission) -> None:
@@ -183,24 +187,18 @@ class Permissions:
             case Access.EDIT if self._edits:
                 return "allowed for this session"
             case Access.COMMAND:
-                return self._leave_to_run(_parsed(permission.subject))
+                return self._leave_to_run(_parsed(permission.subject), undoable=self._undoable and not permission.loses)
             case _:
                 return ""
 
-    def _leave_to_run(self, parsed: Parsed) -> str:
-        if self._interactive and self._sandboxed and self._undoable and not _hazard(parsed):
+    def _leave_to_run(self, parsed: Parsed, *, undoable: bool) -> str:
+        if self._interactive and self._sandboxed and undoable and not _hazard(parsed):
             return "runs in the sandbox, and undo brings back what it changes"
         edits = not parsed.writes or self._edits or any(rule.allows(Access.EDIT) for rule in self._rules)
         used = [rule for rule in self._rules if rule.pattern]
         if edits and all_covered([rule.pattern for rule in used if rule.pattern], parsed):
             return " ".join(f"--allow {rule.text}" for rule in used)
         return ""
-
-    def _reason(self, missing: Sequence[Access], permission: Permission) -> str:
-        """What the question is about."""
-        said = [_doing(need, permission) for need in missing]
-        said += [self.problem] if self.problem else []
-        return "; ".join(dict.fromkeys(said))
 
     def _flags(self, missing: Sequence[Access], permission: Permission) -> Iterator[str]:
         """The flags that would allow what is missing."""
@@ -235,5 +233,7 @@ def _doing(need: Access, permission: Permission) -> str:
         case Access.OUTSIDE:
             places = ", ".join(permission.folders)
             return f"writing outside the repository{f' ({places})' if places else ''} needs your leave"
+        case _ if permission.loses:
+            return f"undo does not keep {', '.join(permission.loses)}, which this command deletes or replaces"
         case _:
             return _hazard(_parsed(permission.subject)) or "running a command needs your leave"

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from assistant.errors import UserError
 from assistant.safety.confinement import landlock, seatbelt, seccomp
 from assistant.safety.confinement.folders import writable_folders
 from assistant.safety.confinement.launch import Launch, Limits, Order, launch
+from assistant.safety.confinement.private import private_folder, remove_abandoned
 from assistant.safety.confinement.process import CommandResult, run_process
 from assistant.safety.confinement.profile import View, phantoms
 from assistant.safety.confinement.tiers import TIERS, Harm, Tier, covers, lacks, stopped
@@ -34,7 +35,6 @@ __all__ = ["TIERS", "CommandResult", "Harm", "Limits", "Sandbox", "SandboxError"
 
 _GIT_LINK = ".git is a link, which commands can replace"
 _CANNOT_CONFINE = 125
-_PREFIX = "kat-run-"
 _LIMITS = Limits()
 
 
@@ -128,11 +128,8 @@ class Sandbox:
         """Run a program in it, at once, that tries to write outside."""
         outside = self.repository.parent / f".kat-probe-{secrets.token_hex(8)}"
         attempt = ("/bin/sh", "-c", '( : > "$1" ) 2>/dev/null; true', "sh", str(outside))
-        private = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        try:
+        with private_folder() as private:
             return self._runs(Order(attempt, self.repository, {"PATH": "/usr/bin:/bin"}, private), outside)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
 
     def _runs(self, order: Order, outside: Path) -> bool:
         view = replace(self._plain_view(), overlay=self.overlay)
@@ -241,6 +238,7 @@ def detect(
 
     `network` and `write` are the user's settings. Raises `FolderError` for a folder that must stay closed.
     """
+    remove_abandoned()
     variables = dict(os.environ if environ is None else environ)
     root = repository.resolve()
     folders = writable_folders(write, variables, root, config_dirs)
@@ -301,21 +299,13 @@ def _cleaning(tier: Tier, view: View) -> Iterator[None]:
 
 @asynccontextmanager
 async def _folder() -> AsyncIterator[Path]:
-    """A new folder, removed at the end with whatever a command left there."""
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
-        yield directory
-    finally:
-        await asyncio.to_thread(_remove, directory)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a folder. One that a command closed, or nested too deep for us, is left to programs made for that."""
-    with suppress(RecursionError):
-        shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
-        for program in (("/bin/chmod", "-R", "u+rwX"), ("/bin/rm", "-rf")):
-            subprocess.run([*program, "--", directory], capture_output=True, check=False)
+    """A private folder; it may take a while to remove."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(private_folder())
+        try:
+            yield directory
+        finally:
+            await asyncio.to_thread(stack.close)
 
 
 def _copy(source: Path, target: Path, shown: Sequence[tuple[Path, Path]] = ()) -> None:

@@ -17,6 +17,8 @@ _STRONG = (
 _WEAK = r"token|credentials?|(?<=_)auth"
 _NAME = re.compile(r"pass(?:[_-]?(?:word|wd|phrase|code))?|secret(?:[_-]?key)?|token|credentials?|[_-]pwd?|key|_auth")
 """Where a name may end, in lower case; `_WHOLE_NAME` judges it. One that begins with letters is found quickly."""
+_IN_NAMES = ("pass", "secret", "token", "credential", "pw", "key", "_auth")
+"""One of these is in every name: most text has none, and need not be looked at closely."""
 _WHOLE_NAME = re.compile(
     rf"[\w.-]*?(?:(?P<strong>{_STRONG})|(?P<weak>{_WEAK}|authorization|cookie|pwd|auth))[_-]?\d{{0,3}}", re.IGNORECASE
 )
@@ -99,6 +101,8 @@ def is_secret_value(value: str, *, strong: bool) -> bool:
 
 def assigned(text: str, lowered: str) -> Iterator[Span]:
     """Values of names, in code, data, settings and command lines."""
+    if not any(word in lowered for word in _IN_NAMES):
+        return
     ini = _SECTION.search(text) is not None
     at = 0
     while found := _NAME.search(lowered, at):
@@ -297,6 +301,8 @@ def parameters(text: str, lowered: str) -> Iterator[Span]:
 
 def commands(text: str, lowered: str) -> Iterator[Span]:
     """`--password …`, netrc, and SQL."""
+    if not any(word in lowered for word in ("pass", "token", "secret", "key", "identified")):
+        return
     for match in _FLAG.finditer(lowered):
         value = text[match.start(3) : match.end(3)]
         if _FLAG_BEFORE.search(text, max(0, match.start() - 40), match.start()) and _is_argument(value, match[2]):

@@ -47,6 +47,8 @@ _START = r"(?=[A-Zcdeghnprstwxy0-9])(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 _SHAPE = re.compile(
     _START + "(?:" + "|".join(f"(?P<s{n}>{pattern})" for n, (_, pattern) in enumerate(_SHAPES)) + ")(?![A-Za-z0-9])"
 )
+_RUN = re.compile(r"(?<![A-Za-z0-9_./:+=-])[A-Za-z0-9_./:+=-]{15,}+")
+"""What every shape is a part of; looking there alone takes a tenth of the time."""
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
 _AWS_NEAR = 240
 """Characters around a key id in which its secret is looked for."""
@@ -94,7 +96,7 @@ def is_mixed(value: str, least: int) -> bool:
 def shapes(text: str) -> Iterator[Span]:
     """Keys and tokens of known services."""
     seen = 0
-    for match in _SHAPE.finditer(text):
+    for match in (found for run in _RUN.finditer(text) for found in _SHAPE.finditer(text, *run.span())):
         name = _SHAPES[int((match.lastgroup or "s0")[1:])][0]
         if name == "API key" and match[0].startswith("sk-") and not _is_random(match[0]):
             continue
@@ -112,17 +114,17 @@ def urls(text: str) -> Iterator[Span]:
     for match in _LONE_USER.finditer(text):
         if is_mixed(match[1], 20) and not is_wordlike(match[1]):
             yield Span(*match.span(1), "token")
-    for match in _USER_FLAG.finditer(text):
+    for match in _USER_FLAG.finditer(text) if "-u" in text or "--proxy-user" in text else ():
         if not is_placeholder(match[2]):
             yield Span(*match.span(2), "password")
 
 
 def schemes(text: str) -> Iterator[Span]:
     """What follows `Basic` and `Bearer`, wherever they stand."""
-    for match in _BASIC.finditer(text):
+    for match in _BASIC.finditer(text) if "asic" in text else ():
         if _is_pair(match[1]):
             yield Span(*match.span(1), "basic auth")
-    for match in _BEARER.finditer(text):
+    for match in _BEARER.finditer(text) if "earer" in text else ():
         if is_mixed(match[1], 12) and not is_wordlike(match[1]) and not is_placeholder(match[1]):
             yield Span(*match.span(1), "bearer token")
 

@@ -30,9 +30,9 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _CHUNK = 65_536
 _TRIES, _BETWEEN = 4, 0.02
 """How often, and how many seconds apart, the lock is asked for."""
-_FILES_ONLY = frozenset({"restore", "restored", "recovered", "user_edit"})
+_FILES_ONLY = frozenset({"restore", "restored", "changed", "user_edit"})
 """Kinds that hold paths and hashes, which must come back as they are."""
-_AS_THEY_ARE = frozenset({"tree", "paths"})
+_AS_THEY_ARE = frozenset({"tree", "paths", "repository"})
 
 
 class Journal:

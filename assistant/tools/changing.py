@@ -45,7 +45,7 @@ class ChangingTool(Tool):
 
     def _planned(self, context: ToolContext) -> FileChange:
         with for_the_model():
-            return self.plan(Planner(context.workspace, context.seen, self, context.output_limit))
+            return self.plan(Planner(context.workspace, context.seen, context.output_limit))
 
 
 def preview(diff: str) -> str:

@@ -41,15 +41,14 @@ class MoveFile(Tool):
 
     async def run(self, context: ToolContext) -> ToolResult:
         """Move it, unless there is something by now."""
-        found, old = self._checked(context), context.workspace.relative(self.path)
+        self._checked(context)
+        old, new = (context.workspace.relative(path) for path in (self.path, self.new_path))
         with for_the_model():
             context.workspace.move(self.path, self.new_path)
-        if context.seen.knows(old):
-            context.seen.note(old, None)
-            context.seen.note(context.workspace.relative(self.new_path), found)
+        context.seen.moved(old, new)
         return ToolResult(True, "moved", f"Moved {one_line(self.path)} to {one_line(self.new_path)}.")
 
     def _checked(self, context: ToolContext) -> str:
-        """The digest of the file, once it can be moved."""
+        """What tells the file from another, once it can be moved."""
         with for_the_model():
-            return Planner(context.workspace, context.seen, self, context.output_limit).move(self.path, self.new_path)
+            return Planner(context.workspace, context.seen, context.output_limit).move(self.path, self.new_path)

@@ -42,7 +42,7 @@ class ReadFile(Tool):
         """The lines asked for, as many as fit."""
         with for_the_model():
             file = context.workspace.read(self.path)
-            context.seen.note(context.workspace.relative(self.path), file.digest)
+            context.seen.show(context.workspace.relative(self.path), file.digest or "")
         lines = [line.removesuffix("\r") for line in file.text.split("\n")]
         if lines[-1] == "":
             lines.pop()

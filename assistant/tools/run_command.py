@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +12,12 @@ from assistant.safety.confinement.folders import writable_folders
 from assistant.safety.confinement.toolchains import command_path, is_under
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sandbox import Sandbox
-from assistant.safety.shell.exact import outside_targets, programs, reaches_network
+from assistant.safety.sanitize import sanitize
+from assistant.safety.shell.exact import outside_targets, programs, reaches_network, replaced_files
 from assistant.safety.shell.parsing import Parsed, parse
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.workspace.files import Workspace
+from assistant.workspace.snapshots import FILE_LIMIT
 
 
 class RunCommand(Tool):
@@ -41,7 +45,8 @@ class RunCommand(Tool):
         network = not sandbox.network and (self.network or (not sandbox.contains and reaches_network(parsed)))
         outside = self._outside(parsed, context)
         access = Access.OUTSIDE if outside else Access.NETWORK if network else Access.COMMAND
-        return running(self.command, context, access=access, network=network, folders=outside, parsed=parsed)
+        asked = running(self.command, context, access=access, network=network, folders=outside, parsed=parsed)
+        return replace(asked, loses=_lost(parsed, context.workspace))
 
     def changes(self, context: ToolContext) -> None:
         """Whatever it likes."""
@@ -82,6 +87,18 @@ class RunCommand(Tool):
         if closed and sandbox.contains:
             raise ToolError(f"{closed[0]} is outside the repository; write inside it, or name the folder in `write`.")
         return (*map(str, folders), *closed)
+
+
+def _lost(parsed: Parsed, workspace: Workspace) -> tuple[str, ...]:
+    """Files that the line deletes or replaces, and that no snapshot has: ignored or very large ones."""
+    named = replaced_files(parsed, workspace.root)
+    if not named:
+        return ()
+    with for_the_model():
+        kept = set(workspace.git.known(named))
+    return tuple(
+        sanitize(name) for name in named if name not in kept or (workspace.root / name).lstat().st_size > FILE_LIMIT
+    )
 
 
 def running(

@@ -22,9 +22,18 @@ def replace_file(name: str, directory: int, data: bytes, mode: int, check: Calla
 
     `check` is called right before the rename and may raise to stop it. Nothing is left behind then. Raises OSError.
     """
+    _put(lambda temporary: _write_beside(temporary, name, directory, data, mode), name, directory, check)
+
+
+def replace_link(name: str, directory: int, target: bytes, check: Callable[[], None] = lambda: None) -> None:
+    """The same with a link to `target`. Raises OSError."""
+    _put(lambda temporary: os.symlink(target, temporary, dir_fd=directory), name, directory, check)
+
+
+def _put(make: Callable[[str], None], name: str, directory: int, check: Callable[[], None]) -> None:
     temporary = f".{secrets.token_hex(8)}.kat"
     try:
-        _write_beside(temporary, name, directory, data, mode)
+        make(temporary)
         check()
         os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:

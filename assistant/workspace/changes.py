@@ -37,14 +37,10 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Plans changes on the files as they are now. `caller` is what a file shown in a refusal is noted for.
-
-    Refusals hold at most about `limit` characters of a file.
-    """
+    """Plans changes on the files as they are now. Refusals hold at most about `limit` characters of a file."""
 
     workspace: Workspace
     seen: Seen
-    caller: object = None
     limit: int = 12_000
 
     def edit(self, path: str, edits: Sequence[Edit]) -> FileChange:
@@ -78,19 +74,19 @@ class Planner:
         return FileChange(name, before, None)
 
     def move(self, path: str, new_path: str) -> str:
-        """The digest of the file, once it can be moved. Raises `WorkspaceError`."""
+        """A stamp that another file, or another content, would not have. Raises `WorkspaceError` if it cannot move."""
         self.workspace.check_movable(path, new_path)
-        return digest(self.workspace.read_bytes(path)[0])
+        return self.workspace.stamp(path)
 
     def refuse_changed(self, name: str, file: TextFile, wanted: str) -> None:
         """Raise `ChangedError` with the text as it is now, if the file is not as the model knows it."""
-        if self.seen.knows(name) and not self.seen.is_current(name, file.digest or "", self.caller):
-            self.seen.note(name, file.digest, self.caller)
+        if self.seen.knows(name) and not self.seen.is_current(name, file.digest or ""):
+            self.seen.show(name, file.digest or "")
             said = f"{name} changed since you read it; nothing was done. Look again and call anew. It now reads"
             raise ChangedError(f"{said}:\n{fresh(file.text, wanted, self.limit)}")
 
     def _unread(self, name: str, file: TextFile, wanted: str) -> str:
-        self.seen.note(name, file.digest, self.caller)
+        self.seen.show(name, file.digest or "")
         said = f"You have not read {name}, and the old text is not exactly in it; nothing was done. It reads"
         return f"{said}:\n{fresh(file.text, wanted, self.limit)}"
 
@@ -111,7 +107,7 @@ def apply_changes(workspace: Workspace, changes: Sequence[FileChange], seen: See
         left = [change.path for change in reversed(done) if not _taken_back(workspace, change)]
         raise WorkspaceError(f"{error}{_left(left)}") from error
     for change in done:
-        seen.note(change.path, None if change.data is None else digest(change.data))
+        seen.wrote(change.path, None if change.data is None else digest(change.data))
 
 
 def _still_as_planned(workspace: Workspace, change: FileChange) -> None:

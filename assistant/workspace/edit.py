@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from assistant.workspace.elided import refuse_elided
 from assistant.workspace.errors import EditError
 from assistant.workspace.indent import indent_of, reindented, step_of
-from assistant.workspace.matching import Match, exactly, nearly, newlines, renumbered, same_lines, without_numbers
+from assistant.workspace.matching import (
+    Match,
+    everywhere,
+    exactly,
+    nearly,
+    newlines,
+    renumbered,
+    same_lines,
+    without_numbers,
+)
 from assistant.workspace.nearest import nearest, region
 from assistant.workspace.wording import as_in_file
 
@@ -20,6 +29,8 @@ __all__ = ["Edit", "EditError", "EditPlan", "plan_edit", "plan_edits", "renaming
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f\x7f\"\\\ud800-\udfff]*")
 _OPENERS = (":", "{")
 _CONTINUED = ("(", "[", ",", "\\")
+_MARGIN = "The old text leaves out the white space before it; write whole lines, old and new, with it."
+_JOINED = "Two lines would be joined, since only the old text begins or ends with a line break; write whole lines."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +64,18 @@ def _plan(text: str, edit: Edit, slack: int) -> EditPlan:
     old, new = edit.old, edit.new
     if "\r\n" not in text:
         old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
+    if not text.strip():
+        raise EditError("The file is empty; write all of it instead.")
     if not old.strip():
         raise EditError("The old text is empty; copy the lines to replace from the file.")
     if old == new:
         raise EditError("The old and the new text are the same; nothing would change.")
     refuse_elided(text, old, new)
-    if edit.all and (count := text.count(old)):
-        return EditPlan(text.replace(old, new), f"{count} places" if count > 1 else "")
+    if edit.all and len(places := everywhere(text, old)) > 1:
+        return _everywhere(text, places, new)
     if found := exactly(text, old):
-        inside = old[0] in " \t" and _margin(text, found.start)
+        shorn = old[0] in " \t" or (not new and old.endswith("\n"))
+        inside = shorn and _margin(text, found.start)
         return _by_lines(text, newlines(old), newlines(new)) if inside else _exact(text, found, new)
     if found := nearly(text, old, slack):
         return _near(text, found, newlines(old), new)
@@ -90,11 +104,16 @@ def plan_edits(text: str, edits: Sequence[Edit]) -> EditPlan:
     return done
 
 
-def unified_diff(path: str, before: str | None, after: str | None) -> str:
-    """A patch that `git apply` takes; None stands for a file that is not there. Empty where nothing changes."""
-    if before == after:
+def unified_diff(path: str, before: str | None, after: str | None, modes: tuple[str, str] | None = None) -> str:
+    """A patch that `git apply` takes; None stands for a file that is not there. Empty where nothing changes.
+
+    `modes` are git's, before and after, where they differ.
+    """
+    if before == after and modes is None:
         return ""
     head = f"diff --git {quoted('a/' + path)} {quoted('b/' + path)}\n"
+    if modes is not None:
+        head += f"old mode {modes[0]}\nnew mode {modes[1]}\n"
     if before is None:
         head += "new file mode 100644\n"
     if after is None:
@@ -138,14 +157,55 @@ def _failed(failures: Sequence[tuple[int, EditError]], count: int) -> str:
 
 
 def _exact(text: str, found: Match, new: str) -> EditPlan:
-    margin = _margin(text, found.start)
-    if margin and "\n" not in found.old.rstrip("\n") and "\n" in new.rstrip("\n"):
+    if margin := _left_out(text, found, new):
         return _under_margin(text, found, new, margin)
-    if "\r\n" in text and "\r" not in new and "\n" not in found.old:
-        new = new.replace("\n", _ending(text, found.end))
-    after = text[: found.start] + new + text[found.end :]
-    joined = found.old.endswith("\n") and new and not new.endswith("\n") and text[found.end : found.end + 1].strip()
-    return EditPlan(after, "the line below was joined to the new text, which does not end its line" if joined else "")
+    return EditPlan(text[: found.start] + _piece(text, found, new) + text[found.end :])
+
+
+def _everywhere(text: str, places: Sequence[Match], new: str) -> EditPlan:
+    if any(_left_out(text, found, new) for found in places):
+        raise EditError(_MARGIN)
+    pieces, at = list[str](), 0
+    for found in places:
+        pieces += [text[at : found.start], _piece(text, found, new)]
+        at = found.end
+    return EditPlan("".join([*pieces, text[at:]]), f"{len(places)} places")
+
+
+def _piece(text: str, found: Match, new: str) -> str:
+    """`new` with the line endings of its place."""
+    if "\r" in text and "\r" not in new and found.old.count("\n") == found.old.count("\r\n"):
+        new = new.replace("\n", "\r\n" if "\n" in found.old else _ending(text, found.end))
+    return _ended(text, found, new)
+
+
+def _ended(text: str, found: Match, new: str) -> str:
+    """`new`, which ends the last line of a file as the old text does. Raises `EditError` where it would join lines."""
+    before = text[max(0, found.start - 1) : found.start]
+    last = new[-1:] or before
+    if new and found.old[0] == "\n" and new[0] not in "\r\n" and before not in ("", "\n"):
+        raise EditError(_JOINED)
+    if not found.old.endswith("\n") or last in ("", "\n"):
+        return new
+    if found.end < len(text):
+        raise EditError(_JOINED)
+    return new + _ending(text, found.end)
+
+
+def _left_out(text: str, found: Match, new: str) -> str:
+    """The white space before a line, if `found` leaves it out, or some of it, and `new` makes several lines of it.
+
+    Raises `EditError` where `found` has other lines too, and `new` has one that seems to lack that white space as well.
+    """
+    margin = _margin(text, found.start)
+    first, *rest = newlines(found.old).rstrip("\n").split("\n")
+    below = newlines(new).rstrip("\n").split("\n")[1:]
+    if not margin or not below or not rest:
+        return margin if below else ""
+    least = min((len(indent_of(line)) for line in rest if line.strip()), default=0)
+    if any(line == first or len(indent_of(line)) < least for line in below if line.strip()):
+        raise EditError(_MARGIN)
+    return ""
 
 
 def _margin(text: str, at: int) -> str:
@@ -156,13 +216,15 @@ def _margin(text: str, at: int) -> str:
 
 def _under_margin(text: str, found: Match, new: str, margin: str) -> EditPlan:
     """One line without its white space became several: was that of the others left out too? Both ways are tried."""
-    first, *rest = new.split("\n")
+    if found.old[0] in " \t":
+        raise EditError(_MARGIN)
+    first, *rest = _ended(text, found, new).split("\n")
     step = step_of(text.split("\n"))
     literal = [line.rstrip("\r") for line in rest]
     shifted = [f"{margin}{line}" if line.strip() else line for line in literal]
     fitting = [lines for lines in (literal, shifted) if _follows(margin + first, lines, step)]
     if literal != shifted and len(fitting) != 1:
-        raise EditError("The old text leaves out the white space before it; write whole lines, old and new, with it.")
+        raise EditError(_MARGIN)
     written = _ending(text, found.end).join([first.rstrip("\r"), *fitting[0]])
     note = "" if fitting[0] == literal else "the new lines were indented like the old one"
     return EditPlan(text[: found.start] + written + text[found.end :], note, exact=not note)
@@ -179,22 +241,26 @@ def _follows(first: str, lines: Sequence[str], step: str) -> bool:
 
 
 def _near(text: str, found: Match, old: str, new: str) -> EditPlan:
-    new = renumbered(_without_same_margin(old, newlines(new)), found.numbers) if found.numbers else new
+    new = renumbered("\n".join(_without_same_ends(old, newlines(new))[1]), found.numbers) if found.numbers else new
     real = text[found.start : found.end]
     written = as_in_file(found.old, new, real, _ending(text, found.end))
-    end = found.end
-    if found.numbers and not new:
-        end += len(_ending(text, end)) if end < len(text) else 0
-    after = text[: found.start] + written + text[end:]
+    if margin := _left_out(text, found, written):
+        after = _under_margin(text, found, written, margin).new_text
+    elif found.numbers and not new:
+        after = text[: found.start] + text[found.end :].removeprefix(_ending(text, found.end))
+    else:
+        after = text[: found.start] + _piece(text, found, written) + text[found.end :]
     if after == text:
         raise EditError("The old and the new text differ only in what the file does not have; nothing would change.")
-    where = _where(text.count("\n", 0, found.start), real.count("\n") + 1)
+    where = _where(text.count("\n", 0, found.start), real.rstrip("\r\n").count("\n") + 1)
     what = "the line numbers were left out" if found.numbers else "quotes, dashes or line endings are the file's own"
     return EditPlan(after, f"{where} matched, {what}", exact=False)
 
 
 def _ending(text: str, at: int) -> str:
     """The line ending of the line that holds character `at`, or of the line before where it has none."""
+    if "\n" not in text:
+        return "\r" if "\r" in text else "\n"
     end = text.find("\n", at)
     if end < 0:
         end = text.rfind("\n")
@@ -202,28 +268,38 @@ def _ending(text: str, at: int) -> str:
 
 
 def _by_lines(text: str, old: str, new: str) -> EditPlan:
-    lines, wanted = _split(text), old.strip("\n").split("\n")
+    lines, (wanted, new_lines) = _split(text), _without_same_ends(old, new)
     start = same_lines(lines, wanted)
     if start is None:
         raise EditError(nearest(lines, wanted, _missing(old)))
     found = lines[start : start + len(wanted)]
     try:
         known = _indents(wanted, found)
-        new = _without_same_margin(old, new)
-        written = reindented(new.split("\n"), known, step_of(lines)) if new else []
+        written = reindented(new_lines, known, step_of(lines)) if new_lines else []
     except EditError as error:
         raise EditError(region(lines, start, len(wanted), f"White space differs, and {error}")) from None
-    own = {line.rstrip(): line.rstrip("\r\n") for line in found}
-    ending = "\r\n" if found[0].endswith("\r\n") else "\n"
-    last = ending if found[-1].endswith("\n") and written else ""
-    body = ending.join(own.get(line.rstrip(), line) for line in written) + last
-    after = "".join([*lines[:start], body, *lines[start + len(wanted) :]])
+    body = _unchanged_kept(wanted, new_lines, written, found)
+    after = "".join([*lines[:start], *body, *lines[start + len(wanted) :]])
     if after == text:
         raise EditError("The old and the new text differ only in white space, and the file is so already.")
     where = _where(start, len(found))
     return EditPlan(
         after, f"white space differed: {where} matched without it, and the new text was indented to fit", False
     )
+
+
+def _unchanged_kept(wanted: Sequence[str], new: Sequence[str], written: list[str], found: Sequence[str]) -> list[str]:
+    """The lines as written, but those that `new` has from `wanted` to the byte as in the file; the end as it was."""
+    if not written:
+        return []
+    ending = "\r\n" if found[0].endswith("\r\n") else "\n"
+    body = [line + ending for line in written]
+    for at, there, size in difflib.SequenceMatcher(None, wanted, new, autojunk=False).get_matching_blocks():
+        kept = (line if line.endswith("\n") else line + ending for line in found[at : at + size])
+        body[there : there + size] = kept
+    if not found[-1].endswith("\n"):
+        body[-1] = body[-1].removesuffix("\n").removesuffix("\r")
+    return body
 
 
 def _indents(wanted: Sequence[str], found: Sequence[str]) -> dict[str, str]:
@@ -235,13 +311,17 @@ def _indents(wanted: Sequence[str], found: Sequence[str]) -> dict[str, str]:
     return known
 
 
-def _without_same_margin(old: str, new: str) -> str:
-    """`new` without the empty lines at its ends that `old` has too, since matching by lines drops those."""
-    for _ in range(len(old) - len(old.lstrip("\n"))):
-        new = new.removeprefix("\n")
-    for _ in range(len(old) - len(old.rstrip("\n"))):
-        new = new.removesuffix("\n")
-    return new
+def _without_same_ends(old: str, new: str) -> tuple[list[str], list[str]]:
+    """The lines of both, without the empty ones that both begin or end with."""
+    wanted, written = old.split("\n"), new.split("\n") if new else []
+    if not wanted[-1]:
+        wanted.pop()
+        written = written[:-1] if written and not written[-1] else written
+    for end in (0, -1):
+        while written and wanted[end] == written[end] == "":
+            wanted.pop(end)
+            written.pop(end)
+    return wanted, written
 
 
 def _missing(old: str) -> str:

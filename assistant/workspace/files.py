@@ -16,7 +16,7 @@ from assistant.workspace.errors import ChangedError, EditError, WorkspaceError
 from assistant.workspace.git import GitReader
 from assistant.workspace.paths import (
     kind,
-    leads_outside,
+    linked_outside,
     names_git,
     opened_directory,
     read_regular,
@@ -70,7 +70,7 @@ class Workspace:
         parts = self._parts(path)
         with _explained(path), opened_directory(self.root, parts[:-1]) as directory:
             data, info = read_regular(_name(parts, path), directory, _SIZE_LIMIT)
-        if info.st_nlink > 1 and leads_outside(self.root, info):
+        if info.st_nlink > 1 and linked_outside(self.root, {parts: info}):
             raise WorkspaceError(f"{path} has another name outside the repository (a hard link); copy it to read it.")
         if len(data) > _SIZE_LIMIT:
             raise WorkspaceError(f"{path} is larger than 2 MB; search it, or read it with a command.")
@@ -117,10 +117,13 @@ class Workspace:
                 move_file(parts[-1], old, new_parts[-1], new)
 
     def check_writable(self, path: str | Path) -> None:
-        """Raise what `write` would raise for this path, before anything is written."""
+        """Raise what `write` would raise for this path, before anything is written, and for a write-protected file."""
         target = self.root.joinpath(*self._target(path))
         with _explained(path), suppress(FileNotFoundError):
-            _check_target(path, target.lstat())
+            info = target.lstat()
+            _check_target(path, info)
+            if not info.st_mode & 0o222:
+                raise WorkspaceError(f"{path} is write-protected; make it writable first, if it is really meant.")
 
     def check_movable(self, path: str | Path, new_path: str | Path) -> None:
         """Raise what `move` would raise, before anything is moved."""
@@ -130,6 +133,12 @@ class Workspace:
             _check_target(path, self.root.joinpath(*self._target(path)).lstat())
         if os.path.lexists(self.root.joinpath(*self._target(new_path))):
             raise WorkspaceError(f"{new_path} exists already; choose another name, or delete it first.")
+
+    def stamp(self, path: str | Path) -> str:
+        """What is another when the file is, or was written since: its inode, size and time; of any size and kind."""
+        with _explained(path):
+            info = self.resolve(path).lstat()
+        return f"{info.st_dev}.{info.st_ino}.{info.st_size}.{info.st_mtime_ns}"
 
     def check_named(self, path: str | Path) -> None:
         """Raise if the path names a link, which would be followed; only what is meant is deleted or moved."""
@@ -151,7 +160,8 @@ class Workspace:
         """Lines that match a regular expression, or hold the text where it is not one, found within `seconds`."""
         wanted = glob_expression(glob) if glob else None
         paths = [path for path in self._all_files() if wanted is None or wanted.match(path)]
-        return search_files(self.root, paths, pattern, limit=limit, context=context, seconds=seconds)
+        linked = self._linked_inside(paths)
+        return search_files(self.root, paths, pattern, linked, limit=limit, context=context, seconds=seconds)
 
     def _parts(self, path: str | Path) -> tuple[str, ...]:
         return relative_parts(self.root, str(path), given=self._given)
@@ -172,6 +182,19 @@ class Workspace:
             if not os.path.samestat(os.fstat(again), os.fstat(directory)):
                 raise WorkspaceError(f"The directory of {path} was replaced meanwhile; list the files again.")
         _expected(parts[-1], directory, expect, path)
+
+    def _linked_inside(self, paths: Sequence[str]) -> Sequence[str]:
+        """Those that have several names, all of them in the repository."""
+        found = {tuple(path.split("/")): info for path in paths if (info := self._several_names(path))}
+        outside = linked_outside(self.root, found)
+        return ["/".join(parts) for parts in found if parts not in outside]
+
+    def _several_names(self, path: str) -> os.stat_result | None:
+        try:
+            info = (self.root / path).lstat()
+        except OSError:
+            return None
+        return info if info.st_nlink > 1 else None
 
     def _all_files(self) -> Sequence[str]:
         try:
@@ -240,7 +263,7 @@ def _check_target(path: str | Path, info: os.stat_result) -> None:
     if (info.st_mode & 0o170000) != 0o100000:
         raise WorkspaceError(f"{path} is {kind(info.st_mode)}, not a file; name a regular file.")
     if info.st_nlink > 1:
-        raise WorkspaceError(f"{path} has a second name (a hard link), perhaps outside; copy it over itself first.")
+        raise WorkspaceError(f"{path} has a second name (a hard link), perhaps outside; put a copy in its place first.")
 
 
 def _walk(root: Path) -> Iterator[str]:

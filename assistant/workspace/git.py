@@ -126,6 +126,11 @@ class GitReader:
         """New files that .gitignore does not name."""
         return tuple(_split(self._run("ls-files", "-z", "--others", "--exclude-standard", "--", *_literal(paths))))
 
+    def known(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Those of `paths` that are in the index, or new and not named by .gitignore."""
+        flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
+        return tuple(_split(self._run("ls-files", "-z", *flags, "--", *_literal(paths))))
+
     def accepts(self, *arguments: str) -> bool:
         """Whether a git command ends with exit code 0."""
         return self._try(*arguments)[0] == 0

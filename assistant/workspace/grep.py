@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,9 @@ def _compile(pattern: str) -> tuple[re.Pattern[str], bool]:
 
 def _matches(asked: dict[str, Any], expression: re.Pattern[str]) -> Iterator[dict[str, Any]]:
     around = asked["context"]
+    linked = set(asked["linked"])
     for path in asked["paths"]:
-        lines = _lines(Path(asked["root"], path))
+        lines = _lines(Path(asked["root"], path), linked=path in linked)
         for index, line in enumerate(lines):
             if expression.search(line):
                 yield {
@@ -54,11 +56,15 @@ def _matches(asked: dict[str, Any], expression: re.Pattern[str]) -> Iterator[dic
                 }
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, *, linked: bool) -> list[str]:
+    """The lines of a regular text file; one with several names is read only if `linked` says that it may be."""
     if os.path.realpath(path) != str(path):
         return []
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode) or (info.st_nlink > 1 and not linked):
+                return []
             data = file.read(_SIZE_LIMIT)
     except OSError:
         return []

@@ -25,15 +25,15 @@ class State:
     parent: int
     changes: Mapping[str, Change]
     by_user: bool = False
-    certain: bool = True
-    """False where the step was cut short, so that others may have made some of the changes."""
+    doubtful: frozenset[str] = frozenset()
+    """Paths that others may have changed too: the step was cut short, or the user worked on them while it waited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
     """The way to another state: what files should be now, and what they must become.
 
-    `disputed` are those that somebody else changed since, or on the way.
+    `disputed` are those that somebody else changed since, or on the way back.
     """
 
     target: int
@@ -44,8 +44,9 @@ class Move:
 
 @dataclass(slots=True)
 class History:
-    """All states, and the one that the files are in."""
+    """All states, and the one that the files are in. `root` is the step that the earliest one kept is behind."""
 
+    root: int = ROOT
     position: int = ROOT
     _after_step: dict[int, int] = field(default_factory=dict)
     _states: dict[int, State] = field(default_factory=dict)
@@ -64,19 +65,28 @@ class History:
 
     def state_after(self, step: int) -> int | None:
         """The state that step `step` ended in, or None if there was no such step."""
-        return ROOT if step == ROOT else self._after_step.get(step)
+        return self.root if step == self.root else self._after_step.get(step)
 
     @property
     def steps(self) -> int:
         """The number of the last step."""
-        return max(self._after_step, default=ROOT)
+        return max(self._after_step, default=self.root)
+
+    @property
+    def paths(self) -> set[str]:
+        """All files that some state changed."""
+        return {path for state in self._states.values() for path in state.changes}
+
+    def knows(self, state: int) -> bool:
+        """Whether there is such a state."""
+        return state == self.root or state in self._states
 
     def undone(self) -> State | None:
         """What undo takes back: the nearest step of the agent's that changed something."""
         at = self.position
-        while at != ROOT and self._states[at].by_user:
+        while at != self.root and self._states[at].by_user:
             at = self._states[at].parent
-        return None if at == ROOT else self._states[at]
+        return None if at == self.root else self._states[at]
 
     def by_user(self, changes: Mapping[str, Change]) -> State:
         """A state, not yet added, of what the user changed here."""
@@ -93,7 +103,8 @@ class History:
         for state, forward in self._way(target):
             for path, (before, after) in state.changes.items():
                 chains.setdefault(path, []).append((before, after) if forward else (after, before))
-            disputed |= set(state.changes) if state.by_user or not state.certain else set()
+            if not forward:
+                disputed |= set(state.changes) if state.by_user else state.doubtful
         wanted = {path: chain[-1][1] for path, chain in chains.items() if chain[-1][1] != now.get(path)}
         disputed |= {path for path in wanted if not _continuous(now.get(path), chains[path])}
         expected = {path: chains[path][0][0] for path in wanted}
@@ -119,7 +130,7 @@ class History:
     def _line(self, at: int) -> list[int]:
         """A state and all it came from, without the root."""
         found = []
-        while at != ROOT:
+        while at != self.root:
             found.append(at)
             at = self._states[at].parent
         return found

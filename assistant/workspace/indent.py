@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from assistant.workspace.errors import EditError
 
@@ -42,9 +43,19 @@ def reindented(lines: Sequence[str], known: Mapping[str, str], step: str) -> lis
     """
     readings = [[_moved(line, rule) for line in lines] for rule in _rules(known, step)]
     whole = {tuple(line for line in reading if line is not None) for reading in readings if None not in reading}
-    if len(whole) != 1:
+    if len(whole) != 1 or not _one_step_deeper(lines, written := list(whole.pop()), known, step):
         raise EditError(_UNTOLD)
-    return list(whole.pop())
+    return written
+
+
+def _one_step_deeper(lines: Sequence[str], written: Sequence[str], known: Mapping[str, str], step: str) -> bool:
+    """Whether what follows an opener is one step deeper, wherever the file does not show how deep it is."""
+    pairs = pairwise((line, there) for line, there in zip(lines, written, strict=True) if there.strip())
+    return all(
+        indent_of(below) == indent_of(there) + step
+        for (line, there), (next_line, below) in pairs
+        if there.rstrip().endswith((":", "{")) and not {indent_of(line), indent_of(next_line)} <= known.keys()
+    )
 
 
 def _moved(line: str, rule: Rule) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tree_sitter import Parser
+    from tree_sitter import Language, Parser
 
 _GRAMMARS = {
     "bash": ("tree_sitter_bash", "language"),
@@ -59,10 +60,28 @@ def language_of(path: str) -> str | None:
     return _SUFFIXES.get(PurePosixPath(path).suffix.lower())
 
 
-@cache
+class _OfThread(threading.local):
+    """Parsers of one thread: one that two threads use at once, as its callbacks allow, ends the interpreter."""
+
+    def __init__(self) -> None:
+        self.parsers: dict[str, Parser] = {}
+
+
+_here = _OfThread()
+
+
 def parser(language: str) -> Parser:
-    """A parser for one of the languages; made once, its grammar imported when first asked for."""
-    from tree_sitter import Language, Parser
+    """This thread's parser for one of the languages; made once, its grammar imported when first asked for."""
+    from tree_sitter import Parser
+
+    if language not in _here.parsers:
+        _here.parsers[language] = Parser(_grammar(language))
+    return _here.parsers[language]
+
+
+@cache
+def _grammar(language: str) -> Language:
+    from tree_sitter import Language
 
     module, function = _GRAMMARS[language]
-    return Parser(Language(getattr(importlib.import_module(module), function)()))
+    return Language(getattr(importlib.import_module(module), function)())

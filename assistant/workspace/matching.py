@@ -7,6 +7,7 @@ typographic characters and copied line numbers; whole lines but for the white sp
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ _PLAIN = str.maketrans(
         "\r": "\n",
     }
 )
+_DECIMAL = re.compile(r"\.\d")
 _NUMBER = re.compile(r"[ \t]*(\d+)(?:\t|→| ?[|:]|$)")
-_WORD = re.compile(r"[A-Za-z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,30 @@ def exactly(text: str, old: str) -> Match | None:
     if not places:
         return None
     _alone(places, text)
+    _alone(_as_shown(text, old), newlines(text))
     start, end = places[0], places[0] + len(old)
+    if _within_ending(text, start) or _within_ending(text, end):
+        return None
     if _within_word(text, start) or _within_word(text, end):
-        line = text.count("\n", 0, start) + 1
+        line = _line(text, start)
         raise EditError(
             f"The old text begins or ends within a word of line {line}; copy whole words, best whole lines."
         )
     return Match(start, end, old)
+
+
+def everywhere(text: str, old: str) -> list[Match]:
+    """Every place where `old` stands. Raises `EditError` where some overlap, or only some are parts of words."""
+    starts = [found.start() for found in re.finditer(re.escape(old), text)]
+    if any(-1 < text.find(old, at + 1) < at + len(old) for at in starts):
+        raise EditError(
+            f"The places of the old text overlap, first in line {_line(text, starts[0])}; edit each of them."
+        )
+    parts = [at for at in starts if _within_word(text, at) or _within_word(text, at + len(old))]
+    if parts and len(parts) < len(starts):
+        lines = ", ".join(dict.fromkeys(str(_line(text, at)) for at in parts[:10]))
+        raise EditError(f"The old text also stands within words, in line {lines}; add what is around it to tell them.")
+    return [Match(at, at + len(old), old) for at in starts]
 
 
 def nearly(text: str, old: str, slack: int = 0) -> Match | None:
@@ -97,6 +115,7 @@ def nearly(text: str, old: str, slack: int = 0) -> Match | None:
     if not places:
         return _numbered(whole, raw, slack)
     _alone(places, whole.text)
+    _without_rival(whole, places[0], wanted)
     start, end = places[0], places[0] + len(wanted)
     if _within_word(whole.text, start) or _within_word(whole.text, end):
         return None
@@ -141,12 +160,18 @@ def occurrences(text: str, wanted: str) -> list[int]:
 
 def same_lines(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
     """Where `wanted` stands among `lines`, white space around each aside. Raises `EditError` where that is not once."""
-    bare, target = [line.strip() for line in lines], [line.strip() for line in wanted]
-    last = len(bare) - len(target)
-    found = [i for i in range(last + 1) if bare[i] == target[0] and bare[i : i + len(target)] == target]
+    found = _bare_places(lines, wanted)
     if len(found) > 1:
         raise EditError(ambiguous([index + 1 for index in found]))
-    return found[0] if found else None
+    same = all(line.strip() == lines[at].strip() for first in found for at, line in enumerate(wanted, first))
+    return found[0] if found and same else None
+
+
+def _bare_places(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Where lines stand that differ from `wanted` in white space around them and typographic characters at most."""
+    bare, target = ([line.strip().translate(_PLAIN) for line in each] for each in (lines, wanted))
+    last = len(bare) - len(target)
+    return [i for i in range(last + 1) if bare[i] == target[0] and bare[i : i + len(target)] == target]
 
 
 def _numbered(whole: Plain, old: str, slack: int) -> Match | None:
@@ -176,11 +201,51 @@ def _standing(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [i for i in range(last + 1) if lines[i] == target[0] and lines[i : i + len(target)] == target]
 
 
+def _as_shown(text: str, old: str) -> list[int]:
+    """Where `old` stands for one who cannot tell line endings apart, nor whether the last line has one."""
+    if "\n" not in old:
+        return []
+    shown, wanted = newlines(text), newlines(old)
+    places = occurrences(shown, wanted)
+    start = len(shown) - len(wanted) + 1
+    if shown.endswith(wanted[:-1]) and wanted.endswith("\n") and start not in places:
+        places.append(start)
+    return places
+
+
+def _without_rival(whole: Plain, place: int, wanted: str) -> None:
+    """Raise `EditError` where other lines would match but for their white space."""
+    lines = wanted.strip("\n").split("\n")
+    first = whole.text.count("\n", 0, place) + len(wanted) - len(wanted.lstrip("\n"))
+    rivals = [at for at in _bare_places(whole.text.split("\n"), lines) if at != first]
+    if rivals:
+        raise EditError(ambiguous(sorted(at + 1 for at in (first, *rivals))))
+
+
 def _alone(places: Sequence[int], text: str) -> None:
     if len(places) > 1:
         raise EditError(ambiguous([text.count("\n", 0, place) + 1 for place in places[:11]], len(places)))
 
 
 def _within_word(text: str, at: int) -> bool:
-    """Whether a word goes on across this place."""
-    return 0 < at < len(text) and bool(_WORD.match(text[at - 1]) and _WORD.match(text[at]))
+    """Whether a word or number goes on across this place, or a character that is made of several."""
+    if not 0 < at < len(text):
+        return False
+    before, after = text[at - 1], text[at]
+    if unicodedata.combining(after):
+        return True
+    decimal = before.isdigit() and _DECIMAL.match(text, at) is not None
+    return decimal or (_is_of_word(before) and _is_of_word(after))
+
+
+def _is_of_word(char: str) -> bool:
+    """Whether words are made of it, in a script that puts spaces between them."""
+    return char == "_" or char.isdecimal() or char.lower() != char.upper()
+
+
+def _within_ending(text: str, at: int) -> bool:
+    return text[max(0, at - 1) : at + 1] == "\r\n"
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,11 @@ _DEEPEST = 200
 _ENTRIES = 50_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_PACKAGES = frozenset({"node_modules", "site-packages"})
 _GIT_NAMES = frozenset({".git", "git~1"})
+
+Identity = tuple[int, int]
+"""Device and inode of a file."""
 
 
 def relative_parts(root: Path, text: str, *, given: Path | None = None) -> tuple[str, ...]:
@@ -85,21 +90,38 @@ def read_regular(name: str, directory: int, limit: int) -> tuple[bytes, os.stat_
         return file.read(limit + 1), info
 
 
-def leads_outside(root: Path, info: os.stat_result) -> bool:
-    """Whether a file has more names than are found in the repository, which is searched up to 50,000 entries."""
-    names, pending, seen = 0, [os.fspath(root)], 0
-    while pending and names < info.st_nlink and seen < _ENTRIES:
+def linked_outside(root: Path, files: Mapping[tuple[str, ...], os.stat_result]) -> set[tuple[str, ...]]:
+    """Those files that have names (hard links) which are not found in the repository.
+
+    It is searched up to 50,000 entries, its .git aside. Package managers link installed packages to their own store:
+    what lies in such a folder, and anybody on the machine may read, counts as inside.
+    """
+    several = {parts: info for parts, info in files.items() if info.st_nlink > 1 and not _installed(parts, info)}
+    names = _names_within(root, {_identity(info) for info in several.values()}) if several else Counter[Identity]()
+    return {parts for parts, info in several.items() if names[_identity(info)] < info.st_nlink}
+
+
+def _installed(parts: Sequence[str], info: os.stat_result) -> bool:
+    return not _PACKAGES.isdisjoint(parts[:-1]) and bool(info.st_mode & stat.S_IROTH)
+
+
+def _names_within(root: Path, wanted: Collection[Identity]) -> Counter[Identity]:
+    """How many names these files have below `root`."""
+    inodes, found = {inode for _, inode in wanted}, Counter[Identity]()
+    pending, seen = [os.fspath(root)], 0
+    while pending and seen < _ENTRIES:
         with suppress(OSError), os.scandir(pending.pop()) as entries:
             for entry in entries:
                 seen += 1
-                names += entry.inode() == info.st_ino and _is(entry, info)
+                if entry.inode() in inodes:
+                    found[_identity(entry.stat(follow_symlinks=False))] += 1
                 if entry.is_dir(follow_symlinks=False) and entry.name != ".git":
                     pending.append(entry.path)
-    return names < info.st_nlink
+    return found
 
 
-def _is(entry: os.DirEntry[str], info: os.stat_result) -> bool:
-    return os.path.samestat(entry.stat(follow_symlinks=False), info)
+def _identity(info: os.stat_result) -> Identity:
+    return info.st_dev, info.st_ino
 
 
 def kind(mode: int) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from assistant.workspace.atomic import replace_file
+from assistant.workspace.atomic import delete_file, replace_file, replace_link
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.paths import opened_directory
 from assistant.workspace.snapshots import Entry, Snapshots
@@ -29,6 +28,8 @@ def restore_files(root: Path, wanted: Wanted, now: Wanted, snapshots: Snapshots)
     written = {path: entry for path, entry in wanted.items() if entry is not None}
     for path in written:
         _check_way(root, path, set(removed))
+        if not snapshots.holds(written[path]):
+            raise WorkspaceError(f"What {path} held is no longer kept; nothing was changed.")
     try:
         for path in sorted(removed, key=_depth, reverse=True):
             _remove(root, path, now.get(path))
@@ -57,8 +58,9 @@ def _write(root: Path, path: str, entry: Entry, now: Entry | None, snapshots: Sn
     data = snapshots.content(entry)
     with opened_directory(root, folders, create=True) as directory:
         check = _unchanged(name, directory, now, path)
+        _remove_empty(root / path)
         if entry.mode == _LINK:
-            _replace_link(name, directory, data, check)
+            replace_link(name, directory, data, check)
             return
         replace_file(name, directory, data, _mode(name, directory, path, entry, snapshots), check)
 
@@ -68,8 +70,7 @@ def _remove(root: Path, path: str, now: Entry | None) -> None:
     try:
         with opened_directory(root, folders) as directory:
             _unchanged(name, directory, now, path)()
-            os.unlink(name, dir_fd=directory)
-            os.fsync(directory)
+            delete_file(name, directory)
     except (FileNotFoundError, NotADirectoryError):
         return
     for count in range(len(folders), 0, -1):
@@ -79,17 +80,12 @@ def _remove(root: Path, path: str, now: Entry | None) -> None:
         return
 
 
-def _replace_link(name: str, directory: int, target: bytes, check: Callable[[], None]) -> None:
-    temporary = f".{name[:100]}.{secrets.token_hex(4)}.kat"
-    os.symlink(target, temporary, dir_fd=directory)
-    try:
-        check()
-        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
-    os.fsync(directory)
+def _remove_empty(folder: Path) -> None:
+    """Take away folders without files, where a file belongs; anything in them keeps them."""
+    if folder.is_dir() and not folder.is_symlink():
+        for base, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):
+                Path(base).rmdir()
 
 
 def _mode(name: str, directory: int, path: str, entry: Entry, snapshots: Snapshots) -> int:

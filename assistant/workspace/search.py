@@ -36,12 +36,23 @@ class SearchResult:
 
 
 def search_files(
-    root: Path, paths: Sequence[str], pattern: str, *, limit: int, context: int, seconds: float
+    root: Path,
+    paths: Sequence[str],
+    pattern: str,
+    linked: Sequence[str] = (),
+    *,
+    limit: int,
+    context: int,
+    seconds: float,
 ) -> SearchResult:
-    """Search `paths` below `root` in order, for at most `seconds`; what was found until then is kept."""
+    """Search `paths` below `root` in order, for at most `seconds`; what was found until then is kept.
+
+    Of files with several names (hard links) only those in `linked` are searched.
+    """
     if not pattern:
         raise WorkspaceError("A pattern is needed: a regular expression, or plain text.")
-    asked = {"root": str(root), "paths": list(paths), "pattern": pattern, "limit": limit, "context": context}
+    asked: dict[str, object] = {"root": str(root), "paths": [*paths], "linked": [*linked]}
+    asked |= {"pattern": pattern, "limit": limit, "context": context}
     command = [sys.executable, "-I", "-S", str(_PROGRAM)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with process:

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 
 class Seen:
-    """A conversation's ledger of files, by path. Kept in memory only: a resumed conversation begins without."""
+    """A conversation's ledger of files, by path. Kept in memory only: a resumed conversation begins without.
+
+    What a call shows is known from the next reply on: the other calls of a reply were written before it was shown.
+    """
 
     def __init__(self) -> None:
-        self._digests: dict[str, tuple[str, object]] = {}
+        self._known: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
-    def note(self, path: str, digest: str | None, by: object = None) -> None:
-        """The file at `path` was read, written, or shown in refusing the call `by`; None: it is gone.
+    def next_reply(self) -> None:
+        """The model goes on, and has before it what it was shown."""
+        self._known |= self._shown
+        self._shown.clear()
 
-        `by` does not know it by that: a call may be planned twice, and was written before it was refused.
-        """
-        if digest is None:
-            self._digests.pop(path, None)
-        else:
-            self._digests[path] = (digest, by)
+    def show(self, path: str, digest: str) -> None:
+        """The file is in the result of a call: it was read, or is shown in a refusal."""
+        self._shown[path] = digest
+
+    def wrote(self, path: str, digest: str | None) -> None:
+        """The model's own call left the file so; None: it is gone."""
+        self._shown.pop(path, None)
+        self._known.pop(path, None)
+        if digest is not None:
+            self._known[path] = digest
+
+    def moved(self, path: str, new_path: str) -> None:
+        """The file has another name; what is known of it stays."""
+        for digests in (self._known, self._shown):
+            digests.pop(new_path, None)
+            if path in digests:
+                digests[new_path] = digests.pop(path)
 
     def knows(self, path: str) -> bool:
         """Whether the file was ever read or written in this conversation."""
-        return path in self._digests
+        return path in self._known
 
-    def is_current(self, path: str, digest: str, by: object = None) -> bool:
-        """Whether the file is as it was when it was last shown to anyone but the call `by`."""
-        known, shown_to = self._digests.get(path, ("", None))
-        return known == digest and (shown_to is None or shown_to is not by)
+    def is_current(self, path: str, digest: str) -> bool:
+        """Whether the file is as the model knows it."""
+        return self._known.get(path) == digest

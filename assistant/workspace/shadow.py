@@ -78,6 +78,7 @@ class ShadowGit:
         self.store = store
         self.directory = store / "git"
         self._git = Git(root)
+        self._lock: tuple[int, ...] = ()
         self._git.update_environment(**_ENVIRONMENT, **self._places())
         try:
             self._prepare()
@@ -104,21 +105,58 @@ class ShadowGit:
                 with_exceptions=False,
                 stdout_as_string=False,
                 strip_newline_in_stdout=False,
+                pass_fds=self._lock,
             )
         return code, bytes(out), (error if isinstance(error, str) else error.decode("utf-8", "replace")).strip()
 
     def blob(self, name: str) -> bytes:
         """The content of a blob, from one process that answers for all."""
-        found: bytes = self._git.get_object_data(name)[3]
+        try:
+            found: bytes = self._git.get_object_data(name)[3]
+        except ValueError as error:
+            raise WorkspaceError("A snapshot is no longer complete; what it held cannot be brought back.") from error
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether an object is there."""
+        try:
+            self._git.get_object_header(name)
+        except ValueError:
+            return False
+        return True
+
+    def index_stamp(self) -> tuple[int, ...] | None:
+        """Changes whenever some process writes our index."""
+        try:
+            info = (self.directory / "index").stat()
+        except FileNotFoundError:
+            return None
+        return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+    def collect(self) -> None:
+        """Let git make room in a process that outlives this one; what others write meanwhile is young, and stays."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        command = ["git", "gc", "--quiet", "--prune=2.hours.ago"]
+        null = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in range(3)]
+        with suppress(OSError):
+            os.posix_spawnp("git", command, environment | _ENVIRONMENT | self._places(), file_actions=null, setpgroup=0)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time; what another one that was killed left locked is cleared."""
+        """One process at a time; what another one that was killed left locked is cleared.
+
+        The git processes that begin here hold the lock too: they may outlive a killed parent.
+        """
+        if not self.directory.exists():  # somebody removed it while we work
+            self._prepare()
         with (self.store / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             (self.directory / "index.lock").unlink(missing_ok=True)
-            yield
+            self._lock = (file.fileno(),)
+            try:
+                yield
+            finally:
+                self._lock = ()
 
     def mend(self) -> None:
         """Drop the index, which is made anew from the files, and objects that a power failure left empty."""

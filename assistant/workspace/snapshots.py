@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from assistant.workspace.errors import WorkspaceError
@@ -29,6 +31,10 @@ KEEP_BYTES = 2_000_000_000
 """How long snapshots are kept, and how much room those of a repository may take (our choice)."""
 _TIDY_SECONDS = 86_400
 _NULL = "0" * 40
+_VANISHED = re.compile(r"unable to stat '(.*)': No such file", re.DOTALL)
+_TRIES = 50
+"""How many files may vanish while one snapshot is taken (our choice)."""
+_STORE = re.compile(r"[0-9a-f]{24}")
 
 
 class Entry(NamedTuple):
@@ -44,10 +50,11 @@ Change = tuple[Entry | None, Entry | None]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A git tree, and what is not in it: paths with the reason in a few words."""
+    """A git tree, what is not in it (paths with the reason in a few words), and what `patterns` outside it ignore."""
 
     tree: str
     left_out: dict[str, str] = field(default_factory=dict)
+    patterns: str = ""
 
 
 class Snapshots:
@@ -59,22 +66,62 @@ class Snapshots:
         self._git = ShadowGit(self.root, store)
         self._modes_file = store / "modes.json"
         self._seen_index: tuple[int, int] | None = None
+        self._patterns = ""
         self._last: Snapshot | None = None
+        self._last_index: tuple[int, ...] | None = None
         (store / "repository").write_text(str(self.root), "utf-8", "surrogateescape")
 
     def take(self, keep: Iterable[str] = ()) -> Snapshot:
         """A snapshot of the files as they are now; those of `keep` are in it even if git ignores them."""
+        kept = tuple(keep)
         with self._git.locked():
-            self._follow_user()
-            self._add_listed(keep)
+            if self._git.index_stamp() != self._last_index:  # another process took one meanwhile
+                self._last = None
             try:
-                snapshot = self._taken()
+                snapshot = self._taken(kept)
             except WorkspaceError:
                 self._git.mend()
                 self._last = None
-                snapshot = self._taken()
+                snapshot = self._taken(kept)
             self._remember(snapshot.tree)
+            self._last_index = self._git.index_stamp()
         return snapshot
+
+    def keeps(self, tree: str) -> bool:
+        """Whether a snapshot is still there."""
+        return (self._git.directory / "refs/trees" / _name(tree)).is_file()
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether the content of a file is still there."""
+        return self._git.has(_name(entry.blob))
+
+    def hidden(self, before: Snapshot, changes: Mapping[str, Change], named: Collection[str] = ()) -> set[str]:
+        """New files among the changes since `before` that it could not have shown: ignored then, or left out.
+
+        Whether they were there before, nobody knows. `named` are those that were kept though ignored since.
+        """
+        appeared = [path for path, (old, _) in changes.items() if old is None]
+        folders = tuple(f"{path.rstrip('/')}/" for path in before.left_out)
+        found = {path for path in appeared if path in before.left_out or path.startswith(folders)}
+        other_rules = before.patterns != self._patterns or any(_sets_rules(path) for path in changes)
+        if other_rules or not set(named).isdisjoint(appeared):
+            found |= self._ignored_by(before, appeared)
+        return found
+
+    def _ignored_by(self, before: Snapshot, paths: Iterable[str]) -> set[str]:
+        """Which paths the rules of a snapshot ignore."""
+        rules = {path: entry for path, entry in self.files(before.tree).items() if _sets_rules(path)}
+        with tempfile.TemporaryDirectory() as folder:
+            general, top = Path(folder) / "patterns", Path(folder) / "top"
+            general.write_text(before.patterns, "utf-8", "surrogateescape")
+            top.mkdir()
+            for path, entry in rules.items():
+                (top / path).parent.mkdir(parents=True, exist_ok=True)
+                (top / path).write_bytes(self.content(entry) if entry.mode != "120000" else b"")
+            listing = b"".join(os.fsencode(path) + b"\0" for path in paths)
+            place = ("-C", str(top), f"--work-tree={top}", "-c", f"core.excludesFile={general}")
+            _, out, _ = self._git.execute(*place, "check-ignore", "--no-index", "-z", "--stdin", stdin=listing)
+        return {os.fsdecode(part) for part in out.split(b"\0") if part}
 
     def changes(self, before: str, after: str) -> dict[str, Change]:
         """What differs between two trees, by path."""
@@ -112,43 +159,61 @@ class Snapshots:
         return [os.fsdecode(part) for part in self._git.run("ls-files", "-z", *flags).split(b"\0") if part]
 
     def tidy(self, *, days: float = KEEP_DAYS, size: int = KEEP_BYTES, now: float | None = None) -> None:
-        """Once a day, drop snapshots older than `days`, then the oldest while all take more than `size` bytes."""
+        """Once a day, drop snapshots older than `days`, or half of them where all take more than `size` bytes.
+
+        Git makes the room later, in a process of its own: nobody waits for it.
+        """
         moment = time.time() if now is None else now
         mark = self._git.store / "tidied"
-        if mark.exists() and 0 <= moment - mark.stat().st_mtime < _TIDY_SECONDS:
-            return
-        with self._git.locked():
-            kept = sorted(self._kept(), key=lambda ref: ref.stat().st_mtime)
-            old = [ref for ref in kept if ref.stat().st_mtime < moment - days * 86_400]
-            self._drop(old)
-            while (kept := [ref for ref in kept if ref.exists()]) and _size(self._git.directory) > size:
-                self._drop(kept[: max(1, len(kept) // 2)])
+        if not mark.exists():
             mark.touch()
-            os.utime(mark, (moment, moment))
+        if 0 <= moment - mark.stat().st_mtime < _TIDY_SECONDS:
+            return
+        os.utime(mark, (moment, moment))
+        kept = sorted(self._kept(), key=lambda ref: ref.stat().st_mtime)
+        old = [ref for ref in kept if ref.stat().st_mtime < moment - days * 86_400]
+        if not old and _size(self._git.directory) > size:
+            old = kept[: max(1, len(kept) // 2)]
+        for ref in old:
+            ref.unlink(missing_ok=True)
+        self._git.collect()
+        drop_orphans(self._git.store.parent, now=now)
 
     def close(self) -> None:
         """End the process that reads contents."""
         self._git.close()
 
-    def _taken(self) -> Snapshot:
+    def _taken(self, keep: Iterable[str]) -> Snapshot:
+        self._follow_user()
+        self._add_listed(keep)
         changed = self._changed()
         left_out = {path: why for path in changed if (why := self._unfit(path))}
         if self._last and set(changed) <= set(left_out) and left_out == self._last.left_out:
             return self._last
-        if not self._add_all_but(left_out):
-            left_out |= dict.fromkeys(set(self._changed()) - set(left_out), "could not be read")
+        left_out |= self._add_all_but(left_out)
         self._note_modes(changed)
-        self._last = Snapshot(self._git.run("write-tree").decode().strip(), left_out)
+        self._last = Snapshot(self._git.run("write-tree").decode().strip(), left_out, self._patterns)
         return self._last
 
-    def _add_all_but(self, left_out: Iterable[str]) -> bool:
-        """Bring the index up to the files; False where some could not be read."""
-        without = "".join(f":(top,exclude,literal){path.rstrip('/')}\0" for path in left_out)
+    def _add_all_but(self, left_out: Iterable[str]) -> dict[str, str]:
+        """Bring the index up to the files, and name those that could not be read, or vanished under git's hands."""
         flags = ("--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
-        code, _, said = self._git.execute("add", *flags, stdin=b".\0" + os.fsencode(without))
-        if code > 1:
-            raise WorkspaceError(f"A snapshot could not be made: {said.splitlines()[-1] if said else f'code {code}'}.")
-        return code == 0
+        without = list(left_out)
+        for _ in range(_TRIES):
+            listing = ".\0" + "".join(f":(top,exclude,literal){path.rstrip('/')}\0" for path in without)
+            code, _, said = self._git.execute("add", *flags, stdin=os.fsencode(listing))
+            if code == 0:
+                return dict.fromkeys(self._there(without[len(list(left_out)) :]), "came and went")
+            if code == 1:
+                return dict.fromkeys(set(self._changed()) - set(left_out), "could not be read")
+            vanished = _VANISHED.search(said)
+            if vanished is None:
+                break
+            without.append(vanished[1])
+        raise WorkspaceError(f"A snapshot could not be made: {said.splitlines()[-1] if said else f'code {code}'}.")
+
+    def _there(self, paths: Iterable[str]) -> list[str]:
+        return [path for path in paths if os.path.lexists(self.root / path)]
 
     def _changed(self) -> list[str]:
         """New, changed and missing files; a repository in the repository ends in a slash."""
@@ -171,7 +236,8 @@ class Snapshots:
         index = reader.index_stamp()
         if index == self._seen_index and self._last:
             return
-        self._git.exclude(reader.exclude_patterns())
+        self._patterns = reader.exclude_patterns()
+        self._git.exclude(self._patterns)
         self._add_listed(reader.tracked_though_ignored())
         self._seen_index = index
 
@@ -213,19 +279,10 @@ class Snapshots:
 
     def _remember(self, tree: str) -> None:
         """Keep a tree from being collected: a ref that is as old as its last use."""
-        ref = self._git.directory / "refs/trees" / tree
-        if not ref.exists():
-            ref.write_text(f"{tree}\n")
-        os.utime(ref)
+        (self._git.directory / "refs/trees" / tree).write_text(f"{tree}\n")
 
     def _kept(self) -> Iterator[Path]:
         return (self._git.directory / "refs/trees").iterdir()
-
-    def _drop(self, refs: list[Path]) -> None:
-        for ref in refs:
-            ref.unlink(missing_ok=True)
-        if refs:
-            self._git.run("gc", "--quiet", "--prune=now")
 
 
 def store_of(state: Path, root: Path) -> Path:
@@ -233,15 +290,21 @@ def store_of(state: Path, root: Path) -> Path:
     return state / "snapshots" / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
 
 
-def drop_orphans(state: Path, *, days: float = KEEP_DAYS, now: float | None = None) -> None:
-    """Remove the snapshots of repositories that are gone, once they have not been used for `days`."""
+def drop_orphans(folder: Path, *, days: float = KEEP_DAYS, now: float | None = None) -> None:
+    """Remove from the folder of all stores those of repositories that are gone, once not used for `days`."""
     moment = time.time() if now is None else now
-    for store in (state / "snapshots").glob("*"):
+    for store in folder.glob("*"):
         name = store / "repository"
-        if not name.is_file() or Path(name.read_text("utf-8", "surrogateescape")).exists():
+        if not _STORE.fullmatch(store.name) or not name.is_file():
+            continue
+        if Path(name.read_text("utf-8", "surrogateescape")).exists():
             continue
         if name.stat().st_mtime < moment - days * 86_400:
             shutil.rmtree(store, ignore_errors=True)
+
+
+def _sets_rules(path: str) -> bool:
+    return PurePosixPath(path).name == ".gitignore"
 
 
 def _change(meta: str) -> Change:

@@ -208,6 +208,7 @@ def test_a_real_shell_runs_nothing_that_was_not_seen(shell: str, tmp_path: Path)
         ("sudo rm -fr /", "rm"),
         ("rm --recursive x", "rm"),
         ("rm $FILES", "rm"),
+        ("rm -f build/*", "rm"),
         ("find . -delete", "find"),
         ("find . -exec rm {} +", "rm"),
         ("ls | xargs rm", "rm"),

@@ -140,6 +140,16 @@ async def test_a_broken_call_is_told_to_the_model(session):
         assert "{'name': oops}" in s.server.requests[1]["prompt"]
 
 
+async def test_a_call_written_before_the_fresh_text_was_shown_does_not_count_as_knowing_it(session):
+    change = ("run_command", {"command": "echo 'w = 0' >> a.py"})
+    script = ({"reply": reply("", READ)}, {"reply": reply("", change, edit("1", "5"), edit("2", "6"))})
+    async with session(*script, {"reply": reply("", edit("2", "7"))}, {"reply": reply("Done.")}, allow=("all",)) as s:
+        await s.say("go")
+        assert [call.outcome for record in s.steps for call in record.calls] == ["ok", "ok", "invalid", "invalid", "ok"]
+        assert "3\tw = 0" in s.server.requests[2]["prompt"]
+        assert (s.root / "a.py").read_text() == "x = 1\ny = 7\nw = 0\n"
+
+
 async def test_a_run_ends_at_its_limit_of_steps(session):
     async with session({"reply": reply("", READ), "times": 0}, max_steps=3) as s:
         end = await s.say("go")

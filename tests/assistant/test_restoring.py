@@ -86,3 +86,21 @@ async def test_commit_takes_what_the_session_changed(session):
         assert git(s.root, "status", "--porcelain").split() == ["M", "b.py"]
         (notice,) = [event async for event in s.pilot.commit("")]
         assert (notice.level, notice.text) == ("error", "A commit needs a message.")
+
+
+async def test_what_the_user_does_while_an_approval_waits_stays(session):
+    both = reply(
+        "Two.",
+        ("run_command", {"command": "echo made > made.txt"}),
+        ("edit_file", {"path": "a.py", "old": "x = 1", "new": "x = 2"}),
+    )
+    async with session({"reply": both}, {"reply": DONE}, allow=("command",)) as s:
+
+        def meanwhile(event):
+            if isinstance(event, ApprovalAsked):
+                (s.root / "b.py").write_text("mine\n")
+
+        s.answers.append((Decision.ONCE,))
+        await s.say("Do both.", on=meanwhile)
+        assert await restored(s, "undo") == [Restored("undo", 1, ("a.py", "made.txt"))]
+        assert (s.root / "b.py").read_text() == "mine\n"

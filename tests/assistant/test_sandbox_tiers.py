@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.errors import Exit, RefusedError
+from assistant.fix.run import check_confined
 from assistant.safety.confinement import landlock, seccomp
 from assistant.safety.confinement.folders import FolderError
 from assistant.safety.confinement.profile import View
@@ -213,3 +215,14 @@ def test_a_launcher_that_cannot_confine_runs_nothing(repository: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (125, "")
     assert done.stderr.startswith("launcher: ")
+
+
+def test_a_repository_is_not_mended_where_nothing_confines_what_it_runs(tmp_path: Path) -> None:
+    bare = Sandbox(tmp_path, "none", {})
+    with pytest.raises(RefusedError, match="--allow command") as refused:
+        check_confined(bare, ("network", "command:make *"))
+    assert refused.value.code == Exit.REFUSED == 4
+    check_confined(bare, ("command",))
+    check_confined(bare, ("all",))
+    for tier in ("bubblewrap", "bubblewrap-no-proc", "seatbelt"):
+        check_confined(replace(bare, tier=tier), ())

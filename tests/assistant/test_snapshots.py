@@ -1,14 +1,18 @@
 """Snapshots hold the bytes that are there, whatever the repository's own git would do to them, and touch nothing."""
 
+import fcntl
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import UserError
+from assistant.workspace.shadow import ShadowGit
 from assistant.workspace.snapshots import Snapshots, drop_orphans, store_of
-from tests.e2e.conftest import git, make_repository, snapshot
+from tests.e2e.conftest import ROOT, git, make_repository, snapshot
 
 
 @pytest.fixture
@@ -137,9 +141,10 @@ def test_old_snapshots_are_let_go(root, snapshots):
     refs = snapshots._git.directory / "refs/trees"
     os.utime(refs / old, (1, 1))
     snapshots.tidy(days=30)
+    assert snapshots.keeps(old), "not on the first day"
+    snapshots.tidy(days=30, now=time.time() + 90_000)
     assert [ref.name for ref in refs.iterdir()] == [new]
-    with pytest.raises(UserError):
-        snapshots.files(old)
+    assert not snapshots.keeps(old)
     assert snapshots.content(snapshots.files(new)["a.py"]) == b"a = 2\n"
 
 
@@ -149,7 +154,8 @@ def test_too_much_room_lets_the_oldest_go(root, snapshots):
     (root / "a.py").write_bytes(os.urandom(200_000))
     os.utime(snapshots._git.directory / "refs/trees" / first, (1, 1))
     last = snapshots.take().tree
-    snapshots.tidy(days=1e6, size=300_000)
+    snapshots.tidy(days=1e6)
+    snapshots.tidy(days=1e6, size=300_000, now=time.time() + 90_000)
     assert [ref.name for ref in (snapshots._git.directory / "refs/trees").iterdir()] == [last]
 
 
@@ -157,10 +163,69 @@ def test_the_snapshots_of_a_repository_that_is_gone_go_too(tmp_path):
     root = make_repository(tmp_path / "gone", {"a": "1"})
     store = store_of(tmp_path, root)
     Snapshots(root, store).take()
-    drop_orphans(tmp_path, days=-1)
+    drop_orphans(tmp_path / "snapshots", days=-1)
     assert store.exists()
     subprocess.run(["rm", "-rf", root], check=True)
-    drop_orphans(tmp_path, days=1)
+    drop_orphans(tmp_path / "snapshots", days=1)
     assert store.exists()
-    drop_orphans(tmp_path, days=-1)
+    drop_orphans(tmp_path / "snapshots", days=-1)
     assert not store.exists()
+
+
+def test_files_that_come_and_go_while_a_snapshot_is_taken(root, snapshots):
+    over = threading.Event()
+
+    def busy():
+        while not over.is_set():
+            for number in range(30):
+                (root / f"busy{number}").write_text("x" * number)
+            for number in range(30):
+                (root / f"busy{number}").unlink()
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        trees = [snapshots.take().tree for _ in range(30)]
+    finally:
+        over.set()
+        thread.join()
+    assert all("a.py" in snapshots.files(tree) for tree in trees)
+
+
+def test_making_room_is_waited_for_by_nobody_and_takes_nothing_that_is_kept(root, snapshots):
+    snapshots.tidy()
+    old = snapshots.take()
+    for number in range(200):
+        (root / f"{number}.txt").write_text(f"{number}\n")
+    taken = snapshots.take()
+    start = time.monotonic()
+    snapshots.tidy(now=time.time() + 90_000)
+    assert time.monotonic() - start < 0.5
+    deadline = time.monotonic() + 20
+    while not list(snapshots._git.directory.glob("objects/pack/*.pack")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+        assert snapshots.take().tree == taken.tree
+    assert len(snapshots.changes(old.tree, taken.tree)) == 200
+
+
+def test_a_git_process_that_outlives_its_parent_still_holds_the_lock(root, tmp_path):
+    script = "import sys, pathlib, tests.assistant.test_snapshots as t; t.linger(*map(pathlib.Path, sys.argv[1:]))"
+    with subprocess.Popen([os.sys.executable, "-c", script, root, tmp_path / "store"], stdout=-1, cwd=ROOT) as child:
+        assert child.stdout.readline() == b"locked\n"
+        fifo = os.open(tmp_path / "fifo", os.O_WRONLY)
+        child.kill()
+    with (tmp_path / "store/lock").open("w") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(fifo)
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def linger(root, store):
+    """Runs, under the lock, a git process that ends when somebody has opened `fifo`."""
+    fifo = store.parent / "fifo"
+    os.mkfifo(fifo)
+    shadow = ShadowGit(root, store)
+    with shadow.locked():
+        os.write(1, b"locked\n")
+        shadow.run("hash-object", "--", str(fifo))

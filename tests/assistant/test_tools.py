@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.safety.permissions import Access
+from assistant.safety.permissions import Access, Permissions
 from assistant.safety.sandbox import Sandbox, detect
 from assistant.tools.base import ToolContext, ToolError, ToolResult
 from assistant.tools.registry import read_call
@@ -33,7 +33,10 @@ def context(root: Path) -> ToolContext:
 
 
 async def run(context: ToolContext, name: str, **arguments: object) -> ToolResult:
-    return await read_call(ToolCall(name, arguments)).run(context)
+    try:
+        return await read_call(ToolCall(name, arguments)).run(context)
+    finally:
+        context.seen.next_reply()
 
 
 async def test_read_file_numbers_lines_and_pages(context: ToolContext, root: Path) -> None:
@@ -94,6 +97,18 @@ async def test_edit_file_shows_its_diff_and_writes_once_approved(context: ToolCo
         tool.permission(context)
 
 
+async def test_a_write_protected_file_stays(context: ToolContext, root: Path) -> None:
+    (root / "src/a.py").chmod(0o444)
+    for name, arguments in (
+        ("edit_file", {"old": "1", "new": "2"}),
+        ("write_file", {"content": ""}),
+        ("delete_file", {}),
+    ):
+        with pytest.raises(ToolError, match="write-protected"):
+            await run(context, name, path="src/a.py", **arguments)
+    assert (root / "src/a.py").read_text() == "def f():\n    return 1\n"
+
+
 async def test_edit_file_keeps_line_endings(context: ToolContext, root: Path) -> None:
     (root / "w.txt").write_bytes(b"a\r\nb\r\nc\r\n")
     await run(context, "edit_file", path="w.txt", old="a\r\nb", new="a\r\nx\r\ny")
@@ -129,9 +144,9 @@ async def test_a_later_edit_sees_what_the_earlier_left(context: ToolContext, roo
 async def test_edits_as_models_write_them(context: ToolContext, root: Path) -> None:
     await run(context, "edit_file", path="src/a.py", edits='[{"old": "return 1", "new": "return 2"}]')
     await run(context, "edit_file", path="src/a.py", edits={"old": "return 2", "new": "return 3"})
-    await run(context, "edit_file", path="src/a.py", old="f", new="g", all="true")
+    await run(context, "edit_file", path="src/a.py", old="f()", new="g()", all="true")
     await run(context, "edit_file", path="src/a.py", old="    return 3\n", new="")
-    assert (root / "src/a.py").read_text() == "deg g():\n"
+    assert (root / "src/a.py").read_text() == "def g():\n"
     for arguments, said in (
         ({"old": "x"}, "needs new; edit_file takes path with old and new"),
         ({"new": "x"}, "needs old"),
@@ -163,6 +178,9 @@ async def test_a_file_that_changed_since_it_was_read_is_shown_instead(
             tool.permission(context)
         assert "\n2\t    return 1  # by somebody else" in str(error.value)
     assert "somebody else" in file.read_text()
+    with pytest.raises(ToolError, match="changed since you read it"):  # of the same reply, written before it was shown
+        read_call(ToolCall(name, {"path": "src/a.py", **arguments})).permission(context)
+    context.seen.next_reply()
     again = read_call(ToolCall(name, {"path": "src/a.py", **arguments}))
     again.permission(context)
     assert (await again.run(context)).ok
@@ -187,6 +205,10 @@ async def test_what_the_agent_wrote_itself_counts_as_read(context: ToolContext, 
     (root / "c.py").write_text("other\n")
     with pytest.raises(ToolError, match="changed since"):
         await run(context, "edit_file", path="c.py", old="other", new="x")
+    (root / "c.py").write_text("another\n")
+    await run(context, "move_file", path="c.py", new_path="d.py")
+    with pytest.raises(ToolError, match="changed since"):
+        await run(context, "edit_file", path="d.py", old="another", new="x")
 
 
 async def test_a_file_never_read_is_edited_only_by_its_exact_text(context: ToolContext, root: Path) -> None:
@@ -225,14 +247,15 @@ async def test_deleting_shows_what_goes(context: ToolContext, root: Path) -> Non
 
 
 async def test_moving_keeps_bytes_and_mode(context: ToolContext, root: Path) -> None:
-    (root / "bin").write_bytes(b"\0\xff")
+    content = b"\0\xff" * 1_500_000
+    (root / "bin").write_bytes(content)
     (root / "bin").chmod(0o751)
     tool = read_call(ToolCall("move_file", {"path": "bin", "new_path": "deep/er/bin"}))
     assert "rename from bin\nrename to deep/er/bin" in tool.permission(context).preview
     assert tool.changes(context) == ("bin", "deep/er/bin")
     assert (await tool.run(context)).ok
     moved = root / "deep/er/bin"
-    assert (moved.read_bytes(), moved.stat().st_mode & 0o777, moved.stat().st_nlink) == (b"\0\xff", 0o751, 1)
+    assert (moved.read_bytes(), moved.stat().st_mode & 0o777, moved.stat().st_nlink) == (content, 0o751, 1)
     assert not (root / "bin").exists()
     for path, new_path, said in (
         ("deep", "other", "is a directory"),
@@ -256,6 +279,37 @@ async def test_run_command(context: ToolContext, root: Path) -> None:
     assert (result.ok, result.output) == (False, "exit code 4\nhi")
     assert (root / "made").exists()
     assert (await run(context, "run_command", command="printf '\\033[2J'")).output == "exit code 0\n(no output)"
+
+
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [
+        ("rm .env", (".env",)),
+        ("echo X=1 > .env", (".env",)),
+        ("cp src/a.py .env", (".env",)),
+        ("mv src/a.py logs/", ("logs/a.py",)),
+        ("cd logs && rm a.py", ("logs/a.py",)),
+        ("sed -i s/a/b/ ./.env", (".env",)),
+        ("env rm src/big", ("src/big",)),
+        ("rm src/a.py && echo x > new.log && cat .env", ()),
+        ("cp .env copy", ()),
+        (f"rm {'x' * 5000}", ()),
+    ],
+)
+def test_a_command_that_takes_what_undo_does_not_keep_asks(
+    context: ToolContext, root: Path, line: str, lost: tuple[str, ...]
+) -> None:
+    (root / ".gitignore").write_text(".env\nlogs\n*.log\n")
+    (root / ".env").write_text("KEY=1\n")
+    (root / "logs").mkdir()
+    (root / "logs/a.py").write_text("kept nowhere\n")
+    with (root / "src/big").open("wb") as file:
+        file.truncate(10_000_001)
+    permission = read_call(ToolCall("run_command", {"command": line})).permission(context)
+    assert permission.loses == lost
+    verdict = Permissions(interactive=True, sandboxed=True, undoable=True).judge(permission)
+    assert verdict.action == ("ask" if lost else "allow")
+    assert all(name in verdict.rule for name in lost)
 
 
 async def test_long_output_keeps_head_and_tail(context: ToolContext) -> None:

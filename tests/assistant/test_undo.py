@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from assistant.errors import UserError
 from assistant.sessions import Journal, read
 from assistant.undo import Undo
+from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.snapshots import Snapshots
 from model.engine import EngineInfo
-from tests.e2e.conftest import make_repository
+from tests.e2e.conftest import git, make_repository
 
 ENGINE = EngineInfo("scripted", "kat", "kat", 8192, "a test")
 
@@ -298,7 +299,7 @@ def test_a_step_that_was_cut_short_can_be_undone(bench):
     (bench.root / "b.py").write_text("b = 'mine'\n")
     bench.open()
     plan = bench.undo.plan("undo")
-    assert (plan.files, plan.disputed) == (("a.py",), ())
+    assert (plan.files, plan.disputed) == (("a.py",), ("a.py",)), "who knows what was done to it since"
     bench.undo.carry_out(plan)
     assert (bench.root / "a.py").read_text() == "a = 1\n"
     assert (bench.root / "b.py").read_text() == "b = 'mine'\n"
@@ -356,6 +357,22 @@ def test_what_stands_in_the_way_stops_a_restore_before_it_begins(bench):
     assert not (bench.root / "a.py").exists()
 
 
+def test_a_diff_of_the_session_shows_what_became_executable(bench):
+    bench.step(lambda root: (root / "a.py").chmod(0o755))
+    assert "old mode 100644\nnew mode 100755\n" in bench.undo.diff()
+
+
+def test_what_was_undone_is_done_again_without_a_question(bench):
+    bench.begin()
+    (bench.root / "half.txt").write_text("half")
+    bench.open()
+    assert bench.undo.plan("undo").disputed == ("half.txt",)
+    bench.go("undo")
+    assert bench.undo.plan("redo").disputed == ()
+    bench.go("redo")
+    assert (bench.root / "half.txt").read_text() == "half"
+
+
 def test_diffs_of_steps(bench):
     bench.step(lambda root: (root / "a.py").write_text("a = 2\n"))
     bench.step(lambda root: None)
@@ -368,3 +385,159 @@ def test_diffs_of_steps(bench):
     assert "+b = 2" in bench.undo.diff(0, 3)
     with pytest.raises(UserError, match="no step 7"):
         bench.undo.diff(7)
+
+
+def test_files_that_were_ignored_before_are_not_the_steps_and_stay(bench):
+    """Only the rules changed: the user's files show up in the second snapshot for the first time."""
+    for name in (".env", "build/data.bin", "src/run.log"):
+        (bench.root / name).parent.mkdir(exist_ok=True)
+        (bench.root / name).write_text("precious\n")
+    (bench.root / ".gitignore").write_text("build/\n*.log\n.env\n")
+
+    def act(root):
+        (root / ".gitignore").write_text("")
+        (root / "made.py").write_text("made\n")
+
+    bench.step(act)
+    assert bench.go("undo") == (".gitignore", "made.py")
+    assert all((bench.root / name).read_text() == "precious\n" for name in (".env", "build/data.bin", "src/run.log"))
+    bench.open()
+    assert bench.go("redo") == (".gitignore", "made.py")
+    assert (bench.root / ".env").read_text() == "precious\n"
+
+
+def test_what_no_snapshot_held_before_is_not_taken_away(bench):
+    bench.open(file_limit=1000)
+    (bench.root / "data").write_bytes(b"x" * 2000)
+    git(bench.root, "init", "-q", "nested")
+    (bench.root / "nested/mine").write_text("mine\n")
+
+    def act(root):
+        (root / "data").write_bytes(b"x" * 10)
+        shutil.rmtree(root / "nested/.git")
+        (root / "new").write_text("new\n")
+
+    bench.step(act)
+    assert bench.go("undo") == ("new",)
+    assert (bench.root / "data").read_bytes() == b"x" * 10
+    assert (bench.root / "nested/mine").read_text() == "mine\n"
+
+
+def test_an_ignored_file_that_a_tool_changes_behind_a_command_comes_back(bench):
+    (bench.root / "run.log").write_text("before\n")
+    bench.begin()
+    (bench.root / "a.py").write_text("a = 2\n")
+    bench.undo.begin(1, ["run.log"])
+    (bench.root / "run.log").write_text("after\n")
+    bench.end()
+    assert bench.go("undo") == ("a.py", "run.log")
+    assert (bench.root / "run.log").read_text() == "before\n"
+
+
+@pytest.mark.parametrize("paths", [None, ["a.py"]])
+def test_what_the_user_does_while_a_step_waits_is_not_the_steps(bench, paths):
+    bench.begin(paths)
+    (bench.root / "a.py").write_text("a = 2\n")
+    bench.undo.pause(1)
+    (bench.root / "b.py").write_text("mine\n")
+    bench.undo.begin(1, None)
+    (bench.root / "src/c.py").write_text("c = 2\n")
+    bench.end()
+    assert bench.go("undo") == ("a.py", "src/c.py")
+    assert (bench.root / "b.py").read_text() == "mine\n"
+
+
+def test_a_file_that_the_user_and_the_step_changed_by_turns_is_asked_about(bench):
+    bench.begin()
+    (bench.root / "a.py").write_text("a = 2\n")
+    bench.undo.pause(1)
+    (bench.root / "a.py").write_text("a = 2\nmine\n")
+    bench.undo.begin(1, None)
+    (bench.root / "a.py").write_text("a = 3\nmine\n")
+    bench.end()
+    bench.open()
+    assert bench.undo.plan("undo").disputed == ("a.py",)
+
+
+def test_another_session_in_the_repository_is_not_taken_for_this_one(bench, tmp_path):
+    """Both share the store: what the other one did is neither overlooked nor counted as done here."""
+    bench.step(lambda root: (root / "a.py").write_text("a = 2\n"))
+    other = Snapshots(bench.root, bench.state)
+    (bench.root / "b.py").write_text("other\n")
+    other.take()
+    bench.step(lambda root: (root / "src/c.py").write_text("c = 2\n"))
+    (bench.root / "a.py").write_text("other\n")
+    other.take()
+    assert bench.undo.plan("restore", 0).files == ("a.py", "src/c.py")
+    assert bench.undo.plan("restore", 0).disputed == ("a.py",)
+    other.close()
+
+
+def test_snapshots_that_are_gone_shorten_the_past(bench):
+    for number in range(1, 4):
+        bench.step(lambda root, number=number: (root / "a.py").write_text(f"a = {number + 1}\n"))
+    bench.go("undo")
+    bench.go("redo")
+    records = [record for record in read(bench.journal.path) if record["kind"] == "changed"]
+    (bench.state / "git/refs/trees" / records[0]["tree_before"]).unlink()
+    bench.open()
+    with pytest.raises(UserError, match="there is no step 0; of this session are still kept 1 to 3"):
+        bench.undo.plan("restore", 0)
+    assert bench.go("undo") == ("a.py",)
+    assert bench.go("undo") == ("a.py",)
+    assert (bench.root / "a.py").read_text() == "a = 2\n"
+    with pytest.raises(UserError, match="nothing to undo"):
+        bench.undo.plan("undo")
+    for tree in (bench.state / "git/refs/trees").iterdir():
+        tree.unlink()
+    bench.open()
+    with pytest.raises(UserError, match="nothing to redo"):
+        bench.undo.plan("redo")
+    bench.step(lambda root: (root / "a.py").write_text("a = 9\n"))
+    assert bench.go("undo") == ("a.py",)
+    bench.open()
+    assert bench.go("redo") == ("a.py",)
+
+
+def test_a_store_that_is_removed_while_a_step_is_open_is_made_anew(bench):
+    bench.begin()
+    shutil.rmtree(bench.state)
+    (bench.root / "a.py").write_text("a = 2\n")
+    with pytest.raises(WorkspaceError):
+        bench.end()
+    bench.step(lambda root: (root / "b.py").write_text("b = 2\n"))
+    assert bench.go("undo") == ("b.py",)
+    assert (bench.root / "a.py").read_text() == "a = 2\n"
+
+
+def test_contents_that_are_gone_stop_a_restore_before_it_begins(bench):
+    bench.step(lambda root: (shutil.rmtree(root / "src"), (root / "new").write_text("new\n")))
+    blob = subprocess.run(["git", "hash-object", "--stdin"], input=b"c = 1\n", capture_output=True).stdout.decode()
+    (bench.state / "git/objects" / blob[:2] / blob[2:].strip()).unlink()
+    with pytest.raises(UserError, match=r"src/c\.py held is no longer kept"):
+        bench.go("undo")
+    assert (bench.root / "new").exists()
+
+
+def test_an_index_that_was_lost_loses_no_ignored_file(bench):
+    (bench.root / "run.log").write_text("before\n")
+    bench.step(lambda root: (root / "run.log").write_text("after\n"), paths=["run.log"])
+    (bench.state / "git/index").unlink()
+    bench.open()
+    assert bench.undo.plan("undo").disputed == ()
+    bench.go("undo")
+    assert (bench.root / "run.log").read_text() == "before\n"
+
+
+def test_an_empty_folder_where_a_file_was_gives_way(bench):
+    bench.step(lambda root: ((root / "a.py").unlink(), (root / "a.py/empty").mkdir(parents=True)))
+    bench.go("undo")
+    assert (bench.root / "a.py").read_text() == "a = 1\n"
+
+
+def test_a_link_with_a_long_name_comes_back(bench):
+    name = "ö" * 120
+    (bench.root / name).symlink_to("a.py")
+    bench.step(lambda root: (root / name).unlink())
+    bench.go("undo")
+    assert (bench.root / name).readlink() == Path("a.py")

@@ -1,6 +1,7 @@
 """Every attack is tried in every tier that works here, and in none, where it must succeed to count as one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +24,17 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def world(found: Sandbox, tmp_path: Path) -> Iterator[World]:
-    """Bait, and a sandbox of one tier before it."""
+def build(found: Sandbox, tmp_path: Path) -> Iterator[Callable[[str], World]]:
+    """Makes worlds by name: bait, and a sandbox of one tier before it."""
 
     def make(repository: Path, environ: dict[str, str], config_dirs: Sequence[Path]) -> Sandbox:
         return replace(found, repository=repository.resolve(), environ=environ, config_dirs=tuple(config_dirs))
 
-    with build_world(tmp_path, make) as built:
-        yield built
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(build_world(tmp_path / name, make))
+
+
+@pytest.fixture
+def world(build: Callable[[str], World]) -> World:
+    """One such world."""
+    return build("world")

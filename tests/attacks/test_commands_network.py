@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -98,20 +99,17 @@ async def test_nobody_outside_is_served(world: World) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    async def knock() -> bool:
-        for _ in range(40):
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return True
-        return False
-
-    knocking = asyncio.create_task(knock())
-    await world.play(f"server = socket.create_server(('127.0.0.1', {port})); server.settimeout(1.5); server.accept()")
-    assert await knocking is (Harm.TCP not in world.sandbox.stops), world.output
+    serving = f"server = socket.create_server(('127.0.0.1', {port})); server.settimeout(0.5); server.accept()"
+    playing = asyncio.create_task(world.play(serving))
+    served = False
+    while not playing.done():
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            served = True
+        await asyncio.sleep(0.02)
+    await playing
+    assert served is (Harm.TCP not in world.sandbox.stops), world.output
 
 
 async def test_with_the_network_opened_only_the_network_is_open(world: World) -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import sys
-
-import pytest
+from collections.abc import Callable
 
 from assistant.safety.sandbox import Harm
 from assistant.workspace.files import Workspace
@@ -93,15 +92,22 @@ async def run_with(world: World, code: str) -> Report:
     return await run_tests(world.sandbox, Workspace(world.repository), f"{PYTEST} -s", timeout=20)
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-async def test_hostile_tests(world: World, attack: Attack) -> None:
-    report = await run_with(world, attack.code)
-    if attack.harm is Harm.OUTLIVE:
-        await asyncio.sleep(0.9)
-    assert attack.harm not in world.sandbox.stops or not attack.done(world), report.output
-    if attack.real and attack.harm not in world.sandbox.stops and attack.harm is not Harm.HOME:
-        assert attack.done(world), report.output
-    assert world.token not in report.output or Harm.HOME not in world.sandbox.stops
+async def test_hostile_tests(build: Callable[[str], World]) -> None:
+    """All of them, each in a world of its own, some at a time."""
+    some = asyncio.Semaphore(4)
+
+    async def play(attack: Attack, world: World) -> None:
+        async with some:
+            report = await run_with(world, attack.code)
+        if attack.harm is Harm.OUTLIVE:
+            await asyncio.sleep(0.9)
+        done, stopped = attack.done(world), attack.harm in world.sandbox.stops
+        assert not (stopped and done), f"{world.sandbox.tier} let {attack.name} happen: {report.output}"
+        if attack.real and not stopped and attack.harm is not Harm.HOME:
+            assert done, f"{attack.name} is no attack: {report.output}"
+        assert world.token not in report.output or Harm.HOME not in world.sandbox.stops
+
+    await asyncio.gather(*(play(attack, build(attack.name)) for attack in ATTACKS))
 
 
 async def test_escape_sequences_of_tests_are_taken_out(world: World) -> None:

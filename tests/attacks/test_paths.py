@@ -276,6 +276,35 @@ def test_hard_link_to_a_file_outside(world):
     assert (world.root / "hard.txt").exists()
 
 
+@pytest.mark.parametrize("folder", ["src", "node_modules/left-pad", ".venv/lib/python3.12/site-packages"])
+def test_searching_and_reading_through_a_hard_link(world, folder):
+    """One to a file that only its owner may read is refused even where package managers make hard links."""
+    (world.outside / "secret.txt").chmod(0o600)
+    world.before = world.state()
+    (world.root / folder).mkdir(parents=True, exist_ok=True)
+    os.link(world.outside / "secret.txt", world.root / folder / "hard.txt")
+    world.attack(f"{folder}/hard.txt")
+    world.holds(world.call("search", pattern="secret outside"), world.call("search", pattern="s", path=folder))
+
+
+def test_hard_links_inside_and_those_of_installed_packages_are_read(world):
+    package = world.root / "node_modules/left-pad/index.js"
+    package.parent.mkdir(parents=True)
+    (world.outside / "store.js").write_text("exports = 1\n")
+    (world.outside / "store.js").chmod(0o644)
+    os.link(world.outside / "store.js", package)
+    os.link(world.root / "src/a.py", world.root / "src/same.py")
+    world.before = world.state()
+    assert world.call("read_file", path="node_modules/left-pad/index.js") == "1\texports = 1"
+    assert world.call("read_file", path="src/same.py") == "1\tsecret = 1"
+    assert "src/same.py:1: secret = 1" in world.call("search", pattern="secret")
+    for name in ("edit_file", "write_file", "delete_file", "move_file"):
+        for path in ("node_modules/left-pad/index.js", "src/same.py"):
+            with pytest.raises(ToolError, match="hard link"):
+                world.call(name, path=path, **TOOLS[name] | ({"old": "1", "new": "2"} if name == "edit_file" else {}))
+    world.holds()
+
+
 def test_hard_link_to_gits_configuration(world):
     os.link(world.root / ".git/config", world.root / "config.txt")
     world.attack("config.txt", ["edit_file", "write_file", "delete_file"])

@@ -258,8 +258,13 @@ async def test_a_rule_file_that_others_may_write_does_not_count(played: Open, tm
     path.chmod(0o666)
     async with played(command("echo x > made"), interactive=False) as session:
         assert (await session.play()).status is RunStatus.REFUSED
+        (notice,) = session.pilot.notices
+        assert notice.level == "warning"
+        assert str(path) in notice.text
+        assert notice in session.pilot.history
     path.chmod(0o600)
     async with played(command("echo x > made"), interactive=False) as session:
+        assert not session.pilot.notices
         assert (await session.play()).status is RunStatus.DONE
 
 

@@ -86,6 +86,10 @@ class World:
         argv = [sys.executable, "-I", "-S", "-c", program]
         self.result = await self.sandbox.run(argv, timeout=timeout, throwaway=throwaway, output_limit=200_000)
 
+    def alone(self) -> World:
+        """The same for one of several attacks that run at the same time."""
+        return replace(self)
+
     def limited(self) -> World:
         """The same with limits that are soon reached."""
         return replace(self, sandbox=replace(self.sandbox, limits=SMALL))
@@ -130,9 +134,9 @@ class Attack:
         """Assert that the tier kept its word, and that the attempt was one."""
         done = self.done(world)
         if self.harm in world.sandbox.stops:
-            assert not done, f"{world.sandbox.tier} let it happen: {world.output}"
+            assert not done, f"{world.sandbox.tier} let {self.name} happen: {world.output}"
         elif self.real:
-            assert done, f"this is no attack, it fails even in {world.sandbox.tier}: {world.output}"
+            assert done, f"{self.name} is no attack, it fails even in {world.sandbox.tier}: {world.output}"
 
 
 def tree(root: Path) -> dict[str, str]:

@@ -116,6 +116,12 @@ def test_apply_changes_the_files_and_nothing_else(kat, repository, serve):
     assert "+ 1" not in (repository / "shop/price.py").read_text()
     assert (repository / "notes.txt").read_text() == "mine\n"
     assert (repository / ".git/index").read_bytes() == index
+    shown = kat("sessions", "show", "last")
+    assert "kat fix --apply" in shown.out
+    assert kat("undo", "--repo", repository).out == "Undid step 1: shop/price.py.\n"
+    assert "+ 1" in (repository / "shop/price.py").read_text()
+    assert kat("redo", "--repo", repository).code == 0
+    assert "+ 1" not in (repository / "shop/price.py").read_text()
 
 
 def test_the_patch_alone_is_on_standard_output(kat, repository, serve, tmp_path):

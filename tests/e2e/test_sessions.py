@@ -137,3 +137,12 @@ def test_a_conversation_is_shown_again_and_goes_on(kat, repository, serve):
     assert server.requests[-1]["prompt"].count("What does total do?") == 1
     assert len(ids(kat)) == 1
     assert git(repository, "status", "--porcelain") == ""
+
+
+def test_undo_is_of_the_session_that_changed_files_last(kat, serve, tmp_path):
+    root = make_repository(tmp_path / "repo", {"a.py": "a = 1\n"})
+    edit = ("edit_file", {"path": "a.py", "old": "a = 1", "new": "a = 2"})
+    server = serve({"reply": reply("", edit)}, {"reply": reply("Done.")}, {"reply": reply("Only talk."), "times": 0})
+    for _ in range(2):
+        assert kat("ask", "go", "--repo", root, "--allow", "edit", "--engine", server.url).code == 0
+    assert kat("undo", "--repo", root).out == "Undid step 1: a.py.\n"

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 from textual.pilot import Pilot
 
+from assistant.events import ApprovalAsked, Changes, Notice, Restored
 from tests.tui.conftest import Clock, build
-from tests.tui.fake import FakeAgent, demo
+from tests.tui.fake import DIFF, Ask, FakeAgent, Script, demo
 from tui.app import KatApp
 from tui.widgets.approval import QUIET_SECONDS
 
@@ -72,3 +73,51 @@ def test_done(snap_compare: Compare, app: KatApp, clock: Clock) -> None:
 
 def test_narrow(snap_compare: Compare, app: KatApp, clock: Clock) -> None:
     assert snap_compare(app, terminal_size=(20, 24), run_before=_answered(clock))
+
+
+PATCH = f"""diff --git a/docs/slugs.md b/docs/slugs.md
+new file mode 100644
+--- /dev/null
++++ b/docs/slugs.md
+@@ -0,0 +1,2 @@
++# Slugs
++They never end on a hyphen.
+diff --git a/notes.txt b/notes.txt
+deleted file mode 100644
+--- a/notes.txt
++++ /dev/null
+@@ -1 +0,0 @@
+-Mend the cut.
+diff --git a/text/slugs.py b/text/slugs.py
+{DIFF}"""
+LOST = ApprovalAsked(
+    2,
+    "undo.2",
+    "undo",
+    "Undo and overwrite what is new in text/slugs.py",
+    DIFF,
+    "diff",
+    "you or another program may have changed it since; what is overwritten, redo brings back",
+)
+ERRANDS: list[tuple[str, Script]] = [
+    ("/diff", [Changes(PATCH)]),
+    ("/commit Mend the cut", [Notice("info", "Committed text/slugs.py as 1234567890.")]),
+    ("/redo", [Restored("redo", 2, ("text/slugs.py",))]),
+    ("/undo", [Ask(LOST)]),
+]
+
+
+def test_undo(snap_compare: Compare, clock: Clock) -> None:
+    agent = FakeAgent(demo(0))
+
+    async def errands(pilot: Pilot[int]) -> None:
+        app = await _calm(pilot)
+        for text, script in ERRANDS:
+            agent.replies.append(script)
+            app.prompt.insert(text)
+            await pilot.press("enter")
+            while agent.replies or (app.conversation.running and app.approval.asked is None):
+                await pilot.pause(0.02)
+        await pilot.pause(0.2)
+
+    assert snap_compare(build(agent, clock), terminal_size=(90, 52), run_before=errands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input
 
-from assistant.events import ApprovalAsked, Decision
+from assistant.events import Action, ApprovalAsked, Decision
 from assistant.safety.sanitize import sanitize
 from tui.diff import diff_lines
 from tui.prose import EMPTY, Line, text_lines
@@ -30,6 +30,7 @@ _SHARE = 0.65
 _NARROW = 40
 _KEY_STYLE = "bold $text-warning on $warning 18%"
 _ONCE, _SESSION, _ALWAYS, _NO = ("y", "once"), ("s", "this session"), ("a", "always"), ("n", "no")
+_OVERWRITE, _LEAVE = ("y", "overwrite"), ("n", "leave all as it is")
 
 
 class ApprovalPanel(Vertical, can_focus=True):
@@ -85,6 +86,11 @@ class ApprovalPanel(Vertical, can_focus=True):
         """What is being asked."""
         return self._waiting[0] if self._waiting else None
 
+    @property
+    def _restores(self) -> bool:
+        """Whether it is the user's own undo that asks."""
+        return self.asked is not None and self.asked.tool in get_args(Action)
+
     def ask(self, asked: ApprovalAsked) -> None:
         """Ask, or wait until what is being asked is answered."""
         self._waiting.append(asked)
@@ -131,8 +137,9 @@ class ApprovalPanel(Vertical, can_focus=True):
             event.stop()
 
     def action_decide(self, decision: str) -> None:
-        """Answer yes."""
-        self._decide(Decision(decision), "")
+        """Answer yes; of a restore there is no yes for the session."""
+        if decision == Decision.ONCE or not self._restores:
+            self._decide(Decision(decision), "")
 
     def action_always(self) -> None:
         """Answer yes and keep the rule that is shown; there is nothing to answer where none is."""
@@ -140,7 +147,10 @@ class ApprovalPanel(Vertical, can_focus=True):
             self._decide(Decision.ALWAYS, "")
 
     def action_refuse(self) -> None:
-        """Ask for a sentence to go with the no."""
+        """Ask for a sentence to go with the no, where a model reads it."""
+        if self._restores:
+            self._decide(Decision.NO, "")
+            return
         self._note.display = True
         self._choices.display = False
         self._note.focus()
@@ -206,12 +216,18 @@ class ApprovalPanel(Vertical, can_focus=True):
             self._choices.show([Line(Content.styled("press Tab or click here to answer", "$text-warning"))])
             return
         rule = one_line(self.asked.always) if self.asked else ""
-        yes = [_ONCE, _SESSION, _ALWAYS] if rule else [_ONCE, _SESSION]
+        yes, no = [_ONCE, _SESSION, *([_ALWAYS] if rule else [])], _NO
+        if self._restores:
+            yes, no = [_OVERWRITE], _LEAVE
         narrow = self.app.size.width < _NARROW
-        rows = [[_ONCE, _NO], *([choice] for choice in yes[1:])] if narrow else [[*yes, _NO]]
+        rows = [[yes[0], no], *([choice] for choice in yes[1:])] if narrow else [[*yes, no]]
         lines = [Line(Content("   ").join(map(_choice, row))) for row in rows]
-        kept = [Line(Content.styled(f"always keeps {rule} for this repository", "$muted"))] if rule else []
-        self._choices.show([*lines, *kept])
+        self._choices.show([*lines, *([_kept(rule)] if rule else [])])
+
+
+def _kept(rule: str) -> Line:
+    muted = "$muted"
+    return Line(Content.assemble(("always keeps the rule ", muted), rule, (" for this repository", muted)))
 
 
 def _choice(choice: tuple[str, str]) -> Content:

@@ -160,7 +160,7 @@ class StepView(Packable):
         if self._record is None:
             return Content.styled(f"step {self.step}", "$faint")
         spent = f"{count(written(self._record.tokens))} tok · {duration(elapsed(self._record.seconds))}"
-        return Content.styled(spent, "$muted")
+        return Content.assemble((f"step {self.step} · ", "$faint"), (spent, "$muted"))
 
     def _details(self) -> list[Line]:
         record = self._record

@@ -8,7 +8,8 @@ these ask:
 - ``shred``, ``truncate``, ``wipefs``, ``mkfs`` and ``dd of=``
 - ``chmod``, ``chown`` and ``chgrp`` with ``-R``
 
-The list is a courtesy. Any program can delete files; what a command can reach at all is the sandbox's to say.
+`exact.replaced_files` finds what a line names outright. Both are a courtesy: any program can delete files, and what a
+command can reach at all is the sandbox's to say.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assistant.safety.shell.parsing import Parsed, ShellCommand
-from assistant.safety.shell.words import UNKNOWN
+from assistant.safety.shell.words import UNKNOWN, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class _Signs:
     letters: str = ""
     words: tuple[str, ...] = ()
     always: bool = False
+    unknown: bool = False
+    """Whether a word that is not known in full is a sign too."""
 
     def seen(self, arguments: tuple[str, ...]) -> bool:
         """Whether one of them is there."""
@@ -33,13 +36,15 @@ class _Signs:
 
     def _sign(self, argument: str) -> bool:
         short = argument.startswith("-") and not argument.startswith("--")
+        if self.unknown and unknown(argument):
+            return True
         return argument.startswith(self.words) or (short and not set(argument[1:]).isdisjoint(self.letters))
 
 
 _ALWAYS = _Signs(always=True)
 _MODES = _Signs("R", ("--r", UNKNOWN))
 _DESTRUCTIVE = {
-    "rm": _Signs("rR", ("--r", UNKNOWN)),
+    "rm": _Signs("rR", ("--r",), unknown=True),
     "rmdir": _Signs("p", ("--p",)),
     "find": _Signs(words=("-delete",)),
     "git": _Signs(words=("clean",)),

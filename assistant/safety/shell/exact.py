@@ -47,6 +47,17 @@ def outside_targets(parsed: Parsed, root: Path, *, contained: bool) -> tuple[str
     return tuple(dict.fromkeys(found for target in parsed.writes for found in _outside(target, bases, root, contained)))
 
 
+def replaced_files(parsed: Parsed, root: Path) -> tuple[str, ...]:
+    """Files of the repository that a line names to delete or replace them, as they stand in it now."""
+    bases = [base for base in _folders(parsed, root) if base is not None]
+    named = [
+        word for command in parsed.commands for word in (*command.writes, *_replaced(command)) if not unknown(word)
+    ]
+    places = (Path(os.path.realpath((base / word).parent)) / Path(word).name for word in named for base in bases)
+    inside = (place for place in places if place.is_relative_to(root.resolve()) and _is_file(place))
+    return tuple(dict.fromkeys(str(place.relative_to(root.resolve())) for place in inside))
+
+
 def reaches_network(parsed: Parsed) -> bool:
     """Whether a program of the line is there to reach other machines."""
     return any(command.program in _NETWORK for command in parsed.commands)
@@ -62,6 +73,28 @@ def digest(path: Path) -> str:
     except OSError:
         return ""
     return found.hexdigest()
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:
+        return False
+
+
+def _replaced(command: ShellCommand) -> Iterator[str]:
+    """The words of common commands that name what they delete or replace."""
+    words = [text for text in command.argv[1:] if not text.startswith("-") and not unknown(text)]
+    match command.program:
+        case "rm" | "unlink":
+            yield from words
+        case "mv" | "cp" | "install" | "ln":
+            yield from words if command.program == "mv" else words[-1:]
+            yield from (f"{words[-1]}/{Path(word).name}" for word in words[:-1])
+        case "sed" | "perl" if any(text.startswith(("-i", "--in-place")) for text in command.argv[1:]):
+            yield from words
+        case _:
+            pass
 
 
 def _of(command: ShellCommand, root: Path, search: str) -> Iterator[Program]:
