@@ -85,8 +85,8 @@ class EmbeddedEngine:
         loading, self._loading = self._loading, None
         if loading:
             await asyncio.wait([loading])
-        del loading
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        del loading  # here the model is freed, and not by the thread, which would wait for itself
 
     async def _llama(self) -> Llama:
         self._expect_open()
