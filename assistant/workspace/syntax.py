@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from assistant.apart import APART
 from assistant.workspace.languages import language_of, parser
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ def broken_line(path: str, before: str | None, after: str) -> int | None:
 
 def first_error(path: str, text: str) -> int | None:
     """The line, from 1, of the first error or missing token, or None where there is none or it cannot be told."""
+    if language_of(path) is None or len(text) > _LARGEST:
+        return None
+    line: int | None = APART.call("syntax", path, text)
+    return line
+
+
+def first_error_here(path: str, text: str) -> int | None:
+    """The same, in this very process: native code reads the text."""
     language, data = language_of(path), text.encode("utf-8", "replace")
     if language is None or len(data) > _LARGEST:
         return None

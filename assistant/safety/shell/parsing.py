@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from assistant.apart import APART
 from assistant.safety.shell.words import UNKNOWN, Unclear, names, suspicious, unknown, word
 from assistant.safety.shell.wrappers import BUILTINS_WITH_SUBSCRIPTS, unwrap
 from assistant.workspace.languages import parser
@@ -69,11 +71,23 @@ class Parsed:
         return tuple(target for command in self.commands for target in command.writes)
 
 
+@lru_cache(maxsize=256)
 def parse(line: str) -> Parsed:
     """The commands of a line for ``sh``. Never raises: what cannot be read makes the result incomplete."""
+    if len(line) > _LONGEST:
+        return Parsed((), "it is too long or too deeply nested")
+    found = APART.call("shell", line)
+    if found is None:
+        return Parsed((), "it cannot be parsed")
+    commands, unclear = found
+    return Parsed(tuple(ShellCommand(*map(tuple, command)) for command in commands), unclear)
+
+
+def parse_as_data(line: str) -> tuple[list[tuple[tuple[str, ...], ...]], str]:
+    """The commands of a line as plain data, and why some may lack. Native code reads it, in this very process."""
     reading = _Reading()
     reading.line(line, 0)
-    return Parsed(tuple(reading.commands), reading.unclear)
+    return [(command.argv, command.writes, command.assigns) for command in reading.commands], reading.unclear
 
 
 @dataclass(slots=True)

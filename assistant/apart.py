@@ -1,0 +1,98 @@
+"""Calls in a process of our own beside this one: grammars are native code, and one that crashes on hostile text takes
+only that process with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+CALLS = {
+    "shell": ("assistant.safety.shell.parsing", "parse_as_data"),
+    "syntax": ("assistant.workspace.syntax", "first_error_here"),
+}
+"""What may be called: JSON in, JSON out."""
+_SECONDS = 5.0
+"""How long a call may take, the start of the process included."""
+
+
+class Apart:
+    """The process, started when it is first needed and again after it died."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """What the call returns; None if the process crashed or took too long."""
+        with self._lock:
+            try:
+                process = self._running()
+                assert process.stdin is not None
+                process.stdin.write(json.dumps([name, *arguments]).encode() + b"\n")
+                process.stdin.flush()
+                return json.loads(self._line(process))
+            except (OSError, ValueError):
+                self.close()
+                return None
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        process.kill()
+        with suppress(OSError, subprocess.TimeoutExpired):
+            process.wait(_SECONDS)
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                stream and stream.close()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self.close()
+            code = f"import sys; sys.path[:] = {sys.path!r}; from assistant.apart import serve; serve()"
+            self._owner = os.getpid()
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is not for it
+            )
+        return self._process
+
+    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+        """The answer. Raises ValueError where none comes."""
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if not selector.select(_SECONDS):
+                raise ValueError("no answer in time")
+        if not (line := process.stdout.readline()).endswith(b"\n"):
+            raise ValueError("the process died")
+        return line
+
+
+def serve() -> None:
+    """Answer calls until standard input ends."""
+    for line in sys.stdin.buffer:
+        name, *arguments = json.loads(line)
+        module, function = CALLS[name]
+        answer = getattr(importlib.import_module(module), function)(*arguments)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+APART = Apart()
+"""The one that everybody uses."""
+atexit.register(APART.close)
