@@ -85,6 +85,8 @@ class EmbeddedEngine:
         loading, self._loading = self._loading, None
         if loading:
             await asyncio.wait([loading])
+            if not loading.cancelled() and loading.exception() is None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, loading.result().settle)
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         del loading  # here the model is freed, and not by the thread, which would wait for itself
 

@@ -40,6 +40,7 @@ class Llama:
 
     def __init__(self, options: LlamaOptions) -> None:
         key = secrets.token_urlsafe(32)
+        self._ran = False
         self._server = _load(options, key)
         address = urlsplit(str(self._server.listening_address)).netloc
         # The cache must not hold `self`: a cycle would keep the server until a collection, which may be off.
@@ -48,6 +49,12 @@ class Llama:
     def generate(self, request: dict[str, Any], take: Callable[[Chunk], bool]) -> None:
         """Run one completion, giving each chunk to `take`, which returns True to cancel. Blocks."""
         self._server.handle_completions(request, take)
+        self._ran = True
+
+    def settle(self) -> None:
+        """Have the server's loop run once. Freed before it runs, the server would wait for its end for ever. Blocks."""
+        if not self._ran:
+            self.generate({"prompt": "a", "max_tokens": 1}, lambda _: False)
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
         """Token ids; with `specials` false, ``<|im_end|>`` and its kind become ordinary tokens. Blocks."""
