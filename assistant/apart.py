@@ -20,6 +20,7 @@ CALLS = {
     "syntax": ("assistant.workspace.syntax", "first_error_here"),
 }
 """What may be called: JSON in, JSON out."""
+_PASSED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _SECONDS = 5.0
 """How long a call may take, the start of the process included."""
 
@@ -60,10 +61,13 @@ class Apart:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             self.close()
-            code = f"import sys; sys.path[:] = {sys.path!r}; from assistant.apart import serve; serve()"
+            path = [entry for entry in sys.path if entry]  # an empty one is the folder that we are in: the user's
+            code = f"import sys; sys.path[:] = {path!r}; from assistant.apart import serve; serve()"
             self._owner = os.getpid()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                [sys.executable, "-I", "-c", code],
+                cwd="/",
+                env={name: os.environ[name] for name in _PASSED if name in os.environ},  # no secrets for native code
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

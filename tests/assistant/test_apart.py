@@ -39,3 +39,13 @@ def test_the_process_ends_with_its_owner(apart):
     process = apart._process
     process.stdin.close()
     assert process.wait(5) == 0
+
+
+def test_no_file_of_the_current_folder_is_imported(apart, tmp_path, monkeypatch):
+    for name in ("json", "selectors", "sitecustomize", "tree_sitter_bash"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert apart.call("shell", "ls")[0]
+    assert not (tmp_path / "ran").exists()
