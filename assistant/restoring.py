@@ -39,6 +39,10 @@ async def changes(undo: Undo, first: int | None, last: int | None) -> AsyncGener
     """`Changes`, or a `Notice` that says why there are none."""
     try:
         yield Changes(await asyncio.to_thread(undo.diff, first, last))
+        if first is None and (without := await asyncio.to_thread(undo.not_kept)):
+            yield Notice(
+                "info", sanitize(f"Not kept for undo: {some([f'{path} ({why})' for path, why in without.items()])}.")
+            )
     except (UserError, OSError) as error:
         yield Notice("error", sanitize(f"{error}"))
 

@@ -120,10 +120,6 @@ class Undo:
         self._keep(step, cut, after.tree)
         return after
 
-    def tree_before(self, step: int) -> str | None:
-        """The tree that a step which changed something began with."""
-        return self._before.get(step)
-
     def plan(self, action: Action, step: int = ROOT) -> Plan:
         """What undo, redo or the way to the state behind step `step` would do to the files as they are now."""
         self._settle()
@@ -165,6 +161,11 @@ class Undo:
         with suppress(WorkspaceError, OSError):  # room is made another time
             self._snapshots.tidy()
         self._snapshots.close()
+
+    def not_kept(self) -> dict[str, str]:
+        """What is in no snapshot, with the reason in a few words; ignored folders in one piece."""
+        ignored = dict.fromkeys(self._snapshots.ignored(), "ignored by git")
+        return ignored | self._snapshots.take().left_out
 
     def changed(self) -> list[str]:
         """The files that this session changed and that are not as they were before it, sorted."""

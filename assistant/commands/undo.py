@@ -58,15 +58,17 @@ def diff(
     json_: Json = False,
 ) -> int:
     """The patch of all that the session changed, of one step, or from behind one step to behind another."""
-    from assistant.safety.sanitize import sanitize
+    from assistant.restoring import changes
+
+    async def talk(found: Undo) -> Exit:
+        code = Exit.BAD_INPUT
+        async for event in changes(found, first, last):
+            _show(event, json_=json_)
+            code = Exit.DONE if isinstance(event, Changes) else code
+        return code
 
     with _opened(repo, session) as found:
-        patch = found.diff(first, last)
-    if json_:
-        print(json.dumps(as_json(Changes(patch))))
-        return Exit.DONE
-    sys.stdout.write(sanitize(patch) if sys.stdout.isatty() else patch)
-    return Exit.DONE
+        return asyncio.run(talk(found))
 
 
 def _restore(action: Action, step: int, repo: Path, session: str | None, *, yes: bool, json_: bool) -> int:
@@ -96,6 +98,8 @@ def _show(event: Event, *, json_: bool) -> None:
             print(json.dumps(as_json(event)), flush=True)
         case Restored():
             print(sanitize(event.sentence))
+        case Changes(patch):
+            sys.stdout.write(sanitize(patch) if sys.stdout.isatty() else patch)
         case Notice():
             print(f"kat: {event.text}", file=sys.stderr)
         case ApprovalAsked():

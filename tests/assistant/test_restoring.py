@@ -104,3 +104,16 @@ async def test_what_the_user_does_while_an_approval_waits_stays(session):
         await s.say("Do both.", on=meanwhile)
         assert await restored(s, "undo") == [Restored("undo", 1, ("a.py", "made.txt"))]
         assert (s.root / "b.py").read_text() == "mine\n"
+
+
+async def test_what_undo_does_not_keep_is_listed(session):
+    async with session({"reply": DONE}) as s:
+        (s.root / ".gitignore").write_text("build/\n*.log\n")
+        (s.root / "build").mkdir()
+        for name in ("build/out", "a.log"):
+            (s.root / name).write_text("x")
+        git(s.root, "init", "-q", "nested")
+        changes, notice = [event async for event in s.pilot.changes()]
+        assert changes.patch == ""
+        listed = "a.log (ignored by git), build/ (ignored by git), nested/ (a repository of its own)"
+        assert notice.text == f"Not kept for undo: {listed}."

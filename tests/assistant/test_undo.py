@@ -52,7 +52,7 @@ class Bench:
         after = self.undo.end(self.step_number)
         record = {"index": self.step_number, "tree_before": None, "tree_after": None}
         if after:
-            before = self.undo.tree_before(self.step_number) or after.tree
+            before = self.undo._before.get(self.step_number, after.tree)
             record |= {"tree_before": before, "tree_after": after.tree}
         self.journal.append("step", record=record)
         return after
