@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -138,10 +138,10 @@ def _opened(repo: Path, session: str | None) -> Iterator[Undo]:
 
 
 def _named(folder: Path, session: str, root: Path) -> Path:
-    from assistant.sessions import find, read
+    from assistant.sessions import find, header
 
     path = find(folder, session)
-    if (other := next(read(path), {}).get("repository")) != str(root):
+    if (other := header(path)["repository"]) != str(root):
         raise UserError(f"session {path.stem} belongs to {other}; give that with --repo")
     return path
 
@@ -156,6 +156,22 @@ def _last_changing(folder: Path, root: Path, snapshots: Snapshots) -> Path:
         raise UserError(f"there is no session in {root} yet; `kat` or `kat ask` begins one")
     paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
     for path in paths:
-        if any(record["kind"] == "changed" and snapshots.keeps(record["tree_after"]) for record in read(path)):
+        if _changes_files(read(path), snapshots):
             return path
     return paths[0]
+
+
+def _changes_files(records: Iterable[Mapping[str, Any]], snapshots: Snapshots) -> bool:
+    """Whether a session has something to undo: a step that changed files, or one that broke off and may have."""
+    broken_off: dict[str, str] = {}
+    for record in records:
+        match record["kind"]:
+            case "changed" if snapshots.keeps(record["tree_after"]):
+                return True
+            case "intent" if record.get("tree"):
+                broken_off[record["id"].partition(".")[0]] = record["tree"]
+            case "step":
+                broken_off.pop(str(record["record"]["index"]), None)
+            case _:
+                pass
+    return any(map(snapshots.keeps, broken_off.values()))

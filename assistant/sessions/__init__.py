@@ -12,7 +12,7 @@ from assistant.sessions.catalogue import (
     summaries,
     unfinished,
 )
-from assistant.sessions.journal import Journal, read, remove
+from assistant.sessions.journal import Journal, header, read, remove
 
 __all__ = [
     "Journal",
@@ -20,6 +20,7 @@ __all__ = [
     "age",
     "find",
     "fork",
+    "header",
     "prunable",
     "read",
     "remove",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
-from assistant.sessions.journal import Journal, is_open, read
+from assistant.sessions.journal import Journal, header, is_open, read
 from model.engine import EngineInfo
 
 _FIRST_WORDS = 60
@@ -67,20 +67,20 @@ def summaries(directory: Path) -> list[SessionSummary]:
 
 def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
     """What a list says of one session."""
-    header: Mapping[str, Any] = {}
+    first: Mapping[str, Any] = {}
     words, last, steps = "", "?", 0
     for record in records:
         last = record.get("time", last)
         match record["kind"]:
             case "session":
-                header = record
+                first = record
             case "user" if not words:
                 words = " ".join(str(record.get("text", "")).split())[:_FIRST_WORDS]
             case "step":
                 steps += 1
-    model = header.get("engine", {}).get("model", "?")
-    started, repository = header.get("time", "?"), header.get("repository", "?")
-    return SessionSummary(path.stem, started, repository, model, words, steps, header.get("parent"), last)
+    model = first.get("engine", {}).get("model", "?")
+    started, repository = first.get("time", "?"), first.get("repository", "?")
+    return SessionSummary(path.stem, started, repository, model, words, steps, first.get("parent"), last)
 
 
 def unfinished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -102,12 +102,10 @@ def fork(directory: Path, source: Path, at: int | None) -> Path:
         UserError: there is no such step, or it cannot be written.
     """
     records = list(read(source))
-    header = _header(source, records)
+    first = header(source)
     kept = records[1:] if at is None else records[1 : _end_of_step(records, at) + 1]
-    engine = EngineInfo(**header["engine"])
-    journal = Journal.create(
-        directory, Path(header["repository"]), engine, parent=source.stem, parent_step=at if at is not None else None
-    )
+    engine = EngineInfo(**first["engine"])
+    journal = Journal.create(directory, Path(first["repository"]), engine, parent=source.stem, parent_step=at)
     try:
         for record in kept:
             data = {name: value for name, value in record.items() if name not in ("kind", "n", "time")}
@@ -141,23 +139,11 @@ def age(text: str) -> timedelta:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _header(path: Path, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first record.
-
-    Raises:
-        UserError: it is not there, or from a newer version.
-    """
-    if not records or records[0]["kind"] != "session":
-        raise UserError(f"the journal of session {path.stem} has no beginning; `kat sessions show` prints what is left")
-    return records[0]
-
-
 def _end_of_step(records: Sequence[Mapping[str, Any]], step: int) -> int:
     """The place of the last record of a step."""
     ends = [n for n, record in enumerate(records) if record["kind"] == "step" and record["record"]["index"] == step]
     if not ends:
         steps = [record["record"]["index"] for record in records if record["kind"] == "step"]
-        raise UserError(
-            f"there is no step {step}; the session has {steps[0]} to {steps[-1]}" if steps else "it has none"
-        )
+        known = f"{steps[0]} to {steps[-1]}" if steps else "none"
+        raise UserError(f"there is no step {step}; the session has {known}")
     return ends[-1]

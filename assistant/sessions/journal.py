@@ -171,6 +171,20 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
+def header(path: Path) -> dict[str, Any]:
+    """The first record of a journal.
+
+    Raises:
+        UserError: it is not there, or a newer program wrote it.
+    """
+    first = next(read(path), None)
+    if first is None or first["kind"] != "session":
+        raise UserError(f"the journal of session {path.stem} has no beginning; `kat sessions show` prints what is left")
+    if first.get("version", VERSION) > VERSION:
+        raise UserError(f"session {path.stem} was written by a newer KAT Pilot; update this one first")
+    return first
+
+
 def parsed(line: bytes) -> dict[str, Any] | None:
     """The record that a line holds, or None."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from assistant.context import ProfileName, Transcript
 from assistant.errors import UserError
 from assistant.events import Event, Notice
-from assistant.sessions.journal import VERSION, Journal, read
+from assistant.sessions.journal import Journal, header, read
 from assistant.sessions.replay import events, mending, next_step, transcript
 from model.engine import EngineInfo
 
@@ -75,20 +75,6 @@ def resume(path: Path, repository: Path, info: EngineInfo, prefix: Prefix, known
     except BaseException:
         journal.close()
         raise
-
-
-def header(path: Path) -> Mapping[str, Any]:
-    """The first record of a journal.
-
-    Raises:
-        UserError: it is not there, or a newer program wrote it.
-    """
-    first = next(read(path), None)
-    if first is None or first["kind"] != "session":
-        raise UserError(f"the journal of session {path.stem} has no beginning; `kat sessions show` prints what is left")
-    if first.get("version", VERSION) > VERSION:
-        raise UserError(f"session {path.stem} was written by a newer KAT Pilot; update this one first")
-    return first
 
 
 def repository_of(path: Path) -> Path:

@@ -97,6 +97,20 @@ def test_a_lost_engine(kat, serve, tmp_path):
     assert (nothing.code, nothing.err) == (1, "kat: there is nothing to undo\n")
 
 
+def test_undo_takes_the_session_that_broke_off_last(kat, serve, tmp_path):
+    """Although it has no record yet of what it changed, and an older session has."""
+    root = make_repository(tmp_path / "repo", START)
+    for call in (EDIT, AGAIN):
+        server = serve({"reply": reply("One.", call)}, {"reply": reply("Done.")})
+        assert kat("ask", "go", "--repo", root, "--allow", "edit", "--engine", server.url).code == 0
+    last = max((kat.home / "state/sessions").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    lines = last.read_text().splitlines(keepends=True)
+    intent = next(n for n, line in enumerate(lines) if '"kind": "intent"' in line)
+    last.write_text("".join(lines[: intent + 1]))
+    assert "Undid step 1: a.py." in kat("undo", "--yes", "--repo", root).out
+    assert (root / "a.py").read_text() == "a = 2\n"
+
+
 def test_two_processes_on_one_session(kat, serve, tmp_path):
     root = make_repository(tmp_path / "repo", START)
     server = serve({"reply": reply("One.", EDIT)}, {"reply": reply("Done."), "delay": 3}, {"reply": reply("Other.")})
