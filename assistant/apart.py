@@ -18,6 +18,7 @@ from typing import Any
 CALLS = {
     "shell": ("assistant.safety.shell.parsing", "parse_as_data"),
     "syntax": ("assistant.workspace.syntax", "first_error_here"),
+    "tags": ("assistant.workspace.tags", "tags_here"),
 }
 """What may be called: JSON in, JSON out."""
 _PASSED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

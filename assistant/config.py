@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,8 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from assistant.errors import UserError
+from assistant.servers import McpServer, read_servers
+from assistant.think_settings import UserRule, read_rules, read_without
 from model.engine import SILENCE
 from model.format import ThinkRequest
 
@@ -25,7 +27,10 @@ class Settings:
     """All settings with their defaults. The file is TOML with these names at its top level.
 
     None means: by the engine, or found by looking. Numbers are positive (`temperature` may be 0); seconds are seconds.
-    `sandbox_write` lists absolute paths of folders that commands may change besides the repository.
+    `sandbox_write` lists absolute paths of folders that commands may change besides the repository. Budgets are in
+    tokens: of one judge, of one thought (None: three quarters of `max_tokens`), of all thoughts of a session.
+    `run_tokens` and `run_seconds` limit what one message may take. `think_rules` are the user's own rules on thinking,
+    `think_without` names built-in ones that do not count.
     A plain dataclass, because the first screen waits for it.
     """
 
@@ -45,6 +50,14 @@ class Settings:
     test_command: str | None = None
     sandbox_network: bool = False
     sandbox_write: tuple[str, ...] = ()
+    mcp: tuple[McpServer, ...] = ()
+    judge_budget: int = 200
+    think_budget: int | None = None
+    session_think_budget: int | None = None
+    run_tokens: int | None = None
+    run_seconds: float | None = None
+    think_rules: tuple[UserRule, ...] = ()
+    think_without: tuple[str, ...] = ()
 
 
 NAMES = tuple(field.name for field in fields(Settings))
@@ -58,6 +71,7 @@ _ENVIRONMENT = {
     "KAT_MAX_STEPS": "max_steps",
 }
 _MAY_BE_ZERO = frozenset({"temperature", "seed"})
+_SECRET = frozenset({"api_key", "mcp"})
 _MOST = {"top_p": 1.0, "temperature": 2.0}
 
 
@@ -114,15 +128,15 @@ def _checked(name: str, value: Any, types: Mapping[str, Any], path: Path) -> Any
     try:
         return _as(kind, value, name)
     except (TypeError, ValueError) as error:
-        shown = "that" if name == "api_key" else repr(value)
+        shown = "that" if name in _SECRET else repr(value)
         raise UserError(f"the setting {name!r} cannot be {shown}: {error}") from None
 
 
 def _as(kind: Any, value: Any, name: str) -> Any:
+    if name in _READERS:
+        return _READERS[name](value)
     if get_origin(kind) is Literal:
         return _one_of(value, get_args(kind))
-    if get_origin(kind) is tuple:
-        return _folders(value)
     if kind is bool:
         return _yes_or_no(value)
     if issubclass(kind, Enum):
@@ -163,3 +177,12 @@ def _in_range(number: float, name: str) -> float:
     if number > _MOST.get(name, float("inf")):
         raise ValueError(f"it is at most {_MOST[name]:g}")
     return number
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "sandbox_write": _folders,
+    "mcp": read_servers,
+    "think_rules": read_rules,
+    "think_without": read_without,
+}
+"""Settings that are more than one value."""

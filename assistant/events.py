@@ -47,7 +47,10 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """A tool call and what became of it: `ok`, `failed`, `denied`, `invalid` or `unknown`."""
+    """A tool call and what became of it: `ok`, `failed`, `denied`, `invalid`, `held`, `stopped` or `unknown`.
+
+    A `held` call was not run: the model is to think first.
+    """
 
     id: str
     tool: str
@@ -57,9 +60,27 @@ class CallOutcome:
     seconds: float = 0.0
 
 
+Reason = Literal["judge_budget", "think_budget", "enough", "fact"]
+"""What stepped into a reply while it came: a budget, the user who had seen enough, or a fact that he gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """Something that stepped into a reply when its open segment had `tokens` tokens; `text` is the fact."""
+
+    reason: Reason
+    tokens: int
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step, as the journal keeps it and `kat stats` adds it up."""
+    """One step, as the journal keeps it and `kat stats` adds it up.
+
+    `request` is what the policy asked, `sent` what the prompt really asked of the model (a dialect may have no
+    switch), and `mode` what came back. `sent` is None in records from before it was kept. `fault` says what was wrong
+    with the reply as a whole, so that the model was asked again: `empty` or `leaked_call`.
+    """
 
     index: int
     request: ThinkRequest
@@ -68,11 +89,42 @@ class StepRecord:
     mode: Mode | None
     forced: bool
     cut: str | None = None
+    sent: ThinkRequest | None = None
+    why: str = ""
+    interventions: tuple[Intervention, ...] = ()
+    fault: str = ""
     tokens: Tokens = field(default_factory=Tokens)
     seconds: Seconds = field(default_factory=Seconds)
     calls: tuple[CallOutcome, ...] = ()
     tree_before: str | None = None
     tree_after: str | None = None
+
+    @property
+    def obeyed(self) -> bool:
+        """Whether the mode that came back is the one that was sent, where one was."""
+        return self.sent in (None, ThinkRequest.AUTO) or self.mode is None or self.mode.value == self.sent
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """A thing to do, as the model keeps track of it."""
+
+    text: str
+    state: Literal["open", "doing", "done"] = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way a step went: its record, its texts, what its calls gave, and what they changed, as a patch."""
+
+    record: StepRecord
+    thought: str
+    answer: str
+    outputs: tuple[str, ...] = ()
+    patch: str = ""
+
+
+Choice = Literal["original", "other"]
 
 
 class RunStatus(StrEnum):
@@ -138,6 +190,15 @@ class ModeKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervened:
+    """A budget or the user stepped into the reply."""
+
+    kind: ClassVar[str] = "intervened"
+    step: int
+    intervention: Intervention
+
+
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """A tool call is about to run (or to be asked about). `title` is one line for people."""
 
@@ -185,6 +246,45 @@ class ApprovalGiven:
     id: str
     decision: Decision
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutput:
+    """A call that runs put out more text, sanitised. `CallFinished` repeats what of it the model reads."""
+
+    kind: ClassVar[str] = "call_output"
+    step: int
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAsked:
+    """The model (or the loop itself) asks the user something; any text may be the answer, `options` are proposals."""
+
+    kind: ClassVar[str] = "question_asked"
+    step: int
+    id: str
+    question: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAnswered:
+    """The question is answered, or (with an empty answer) given up."""
+
+    kind: ClassVar[str] = "question_answered"
+    step: int
+    id: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """The model's list of things to do, as it is now."""
+
+    kind: ClassVar[str] = "plan"
+    items: tuple[PlanItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +354,31 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """The conversation was made shorter for the model; the journal keeps all of it.
+
+    `before` and `after` are tokens of the prompt; `exact` is False where no tokenizer could count them. `summary` is
+    what stands for the old steps, empty where shortening tool output was enough.
+    """
+
+    kind: ClassVar[str] = "compacted"
+    before: int
+    after: int
+    exact: bool
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A step and how it went in the other mode, from the same state, in a throw-away copy."""
+
+    kind: ClassVar[str] = "forked"
+    step: int
+    original: Branch
+    other: Branch
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The run is over."""
 
@@ -271,14 +396,21 @@ Event = (
     | StepStarted
     | SegmentText
     | ModeKnown
+    | Intervened
     | CallStarted
     | ApprovalAsked
     | ApprovalGiven
+    | CallOutput
+    | QuestionAsked
+    | QuestionAnswered
+    | PlanChanged
     | CallFinished
     | StepFinished
     | Notice
     | Restored
     | Changes
+    | Compacted
+    | Forked
     | RunFinished
 )
 

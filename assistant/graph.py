@@ -1,4 +1,5 @@
-"""The order of things, as a LangGraph StateGraph: decide, reply, then approve and act for each call; and again.
+"""The order of things, as a LangGraph StateGraph: compact where need be, decide, reply, then approve and act for each
+call; and again.
 
 The state holds ids and counters only; messages live in the journal and the transcript. `approve` stands alone before
 any side effect and asks one question, because `interrupt` runs its node again from the top.
@@ -6,6 +7,7 @@ any side effect and asks one question, because `interrupt` runs its node again f
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -13,18 +15,22 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
 
-from assistant.events import Decision, RunStatus
-from assistant.step import Draft, StepRunner
+from assistant.draft import Draft
+from assistant.ending import Ending, Limits
+from assistant.events import Decision
+from assistant.step import StepRunner
 from model.format import ThinkRequest
 
 CLOSED = -1
 """No call of the step is left."""
+TOGETHER = -2
+"""All calls of the step run at the same time."""
 RECURSION_LIMIT = 1_000_000
 """Nodes of a run. LangGraph wants a bound; ours is the limit on steps."""
 
 
 class RunState(TypedDict):
-    """A run: its message's words, the pinned mode, steps taken and allowed, the call in hand, and how it ended.
+    """A run: the user's words, the pinned mode, the step's index, steps taken, the call in hand, and how it ended.
 
     Plain values only, which checkpoints keep as they are: `think` is a ThinkRequest's value, `status` a RunStatus's.
     """
@@ -33,47 +39,73 @@ class RunState(TypedDict):
     think: str
     index: int
     step: int
-    limit: int
     call: int
     status: str | None
     message: str
 
 
 class Nodes:
-    """The nodes. The draft of the step in hand lives here, not in the state."""
+    """The nodes. The draft of the step in hand lives here, not in the state; `ask` puts a question to the user."""
 
-    def __init__(self, runner: StepRunner) -> None:
+    def __init__(self, runner: StepRunner, limits: Limits, ask: Callable[[Draft], Awaitable[bool]]) -> None:
         self._runner = runner
+        self._limits = limits
+        self._ask = ask
+        self._ending = Ending(limits)
         self.draft: Draft | None = None
+        self.draining = False
+
+    def begin(self) -> None:
+        """A new run: its limits count from here."""
+        self._ending = Ending(self._limits)
+        self.draining = False
+
+    async def compact(self, state: RunState) -> dict[str, Any]:
+        """Make the conversation shorter before it no longer fits."""
+        await self._runner.make_room()
+        return {}
 
     def decide(self, state: RunState) -> dict[str, Any]:
-        """Choose the mode of the next step."""
-        self.draft = self._runner.decide(state["index"], state["words"], ThinkRequest(state["think"]), state["step"])
-        return {"status": None}
+        """Take in what the user said meanwhile, and choose the mode of the next step."""
+        said = self._runner.steer()
+        words = f"{state['words']}\n{said}" if said else state["words"]
+        self.draft = self._runner.decide(state["index"], words, ThinkRequest(state["think"]), state["step"])
+        return {"words": words, "status": None}
 
     async def reply(self, state: RunState) -> dict[str, Any]:
-        """Ask the model; put the first call of its reply before the gate."""
-        await self._runner.reply(self._current())
+        """Ask the model; put the first call of its reply before the gate, or all that only look."""
+        draft = self._current()
+        await self._runner.reply(draft)
+        if self._runner.calling.gate_together(draft):
+            return {"call": TOGETHER}
         return await self._advance(state, 0)
 
     def approve(self, state: RunState) -> dict[str, Any]:
         """Stop for the call's approval."""
         planned = self._current().calls[-1]
         answer = interrupt(planned.id)
-        self._runner.decided(planned, Decision(answer["decision"]), answer["note"], "user")
+        self._runner.calling.decided(planned, Decision(answer["decision"]), answer["note"], "user")
         return {}
 
     async def act(self, state: RunState) -> dict[str, Any]:
         """Run the call; put the next before the gate."""
-        await self._runner.act(self._current())
-        return await self._advance(state, state["call"] + 1)
+        draft = self._current()
+        together = state["call"] == TOGETHER
+        await self._runner.act(draft, together=together)
+        return await self._advance(state, len(draft.calls) if together else state["call"] + 1)
+
+    def start(self, _: RunState) -> str:
+        """What a step begins with."""
+        return "compact" if self._runner.crowded else "decide"
 
     def route(self, state: RunState) -> str:
         """What comes after a reply or a call."""
         if state["status"] is not None:
             return END
         if state["call"] == CLOSED:
-            return "decide"
+            return self.start(state)
+        if state["call"] == TOGETHER:
+            return "act"
         return "approve" if self._current().calls[-1].asks else "act"
 
     async def _advance(self, state: RunState, call: int) -> dict[str, Any]:
@@ -83,15 +115,14 @@ class Nodes:
             self._runner.gate(draft, call)
             return {"call": call}
         await self._runner.finish(draft)
+        status, message = self._ending.of(draft, more=bool(self._runner.steered), draining=self.draining)
+        if status is None and draft.fault:
+            self._runner.repair(draft.fault)
+        if status is None and draft.question and not await self._ask(draft):
+            status, message = self._ending.given_up(draft)
         step = state["step"] + 1
-        status, message = _outcome(draft, step >= state["limit"])
-        return {
-            "index": state["index"] + 1,
-            "step": step,
-            "call": CLOSED,
-            "status": status and status.value,
-            "message": message,
-        }
+        closed = {"index": state["index"] + 1, "step": step, "call": CLOSED}
+        return {**closed, "status": status and status.value, "message": message}
 
     def _current(self) -> Draft:
         if self.draft is None:
@@ -102,30 +133,15 @@ class Nodes:
 def build(nodes: Nodes, saver: BaseCheckpointSaver[str]) -> CompiledStateGraph[RunState, None, RunState, RunState]:
     """The compiled graph. Its checkpoints serve interrupts; the journal serves everything else."""
     graph = StateGraph(RunState)
+    graph.add_node("compact", nodes.compact)
     graph.add_node("decide", nodes.decide)
     graph.add_node("reply", nodes.reply)
     graph.add_node("approve", nodes.approve)
     graph.add_node("act", nodes.act)
-    graph.add_edge(START, "decide")
+    graph.add_conditional_edges(START, nodes.start, ["compact", "decide"])
+    graph.add_edge("compact", "decide")
     graph.add_edge("decide", "reply")
-    graph.add_conditional_edges("reply", nodes.route, ["decide", "approve", "act", END])
+    graph.add_conditional_edges("reply", nodes.route, ["compact", "decide", "approve", "act", END])
     graph.add_edge("approve", "act")
-    graph.add_conditional_edges("act", nodes.route, ["decide", "approve", "act", END])
+    graph.add_conditional_edges("act", nodes.route, ["compact", "decide", "approve", "act", END])
     return graph.compile(checkpointer=saver)
-
-
-def _outcome(draft: Draft, at_limit: bool) -> tuple[RunStatus | None, str]:
-    """Whether the run ends with this step, and what to say. None goes on."""
-    if draft.cut == "stopped" or any(outcome.outcome == "stopped" for outcome in draft.outcomes):
-        return RunStatus.STOPPED, "Stopped; what came is kept."
-    if draft.cut is not None:
-        return RunStatus.FAILED, f"The reply was cut: {draft.cut}."
-    if draft.farewell is not None:
-        return RunStatus.DONE, draft.farewell
-    if not draft.calls:
-        if draft.reply.answer:
-            return RunStatus.DONE, ""
-        return RunStatus.FAILED, "The model's reply held no answer; is --dialect right for this model?"
-    if at_limit:
-        return RunStatus.LIMIT, "The limit on steps is reached; say 'go on' to continue."
-    return None, ""

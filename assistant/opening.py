@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from assistant.calling import CallRunner
+from assistant.compaction import Compactor
 from assistant.config import Settings, config_dir, state_dir
 from assistant.context import PROFILES, first_message, profile_for, system_text
+from assistant.ending import Limits
 from assistant.events import Notice
 from assistant.instructions import fenced, find_instructions
 from assistant.pilot import Pilot
@@ -20,29 +23,35 @@ from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
 from assistant.safety.secrets import known_secrets
 from assistant.sessions import sessions_dir
+from assistant.sessions.replay import thought_so_far
 from assistant.sessions.resuming import Beginning, Prefix, begin, resume
 from assistant.step import StepRunner
+from assistant.think import Policy
 from assistant.tools.base import ToolContext
-from assistant.tools.registry import specs
+from assistant.tools.toolbox import Toolbox, toolbox_for
+from assistant.trail import Trail
 from assistant.undo import Undo
 from assistant.workspace.files import Workspace
 from assistant.workspace.snapshots import Snapshots, store_of
 from assistant.workspace.tests import find_test_command
+from model.budget import Budget
 from model.dialects import dialect
 from model.engine import Engine, EngineInfo, Sampling
+from model.format import ThinkRequest
+from model.prompt import Dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one message may take, and how tokens are drawn, for engines of one kind (our choice)."""
+class Draws:
+    """Steps of one message, and how tokens are drawn, for engines of one kind (our choice)."""
 
     steps: int
     reply_tokens: int
     temperature: float
 
 
-LIMITS = Limits(steps=50, reply_tokens=8_192, temperature=0.6)
-EMBEDDED_LIMITS = Limits(steps=6, reply_tokens=700, temperature=0.0)
+DRAWS = Draws(steps=50, reply_tokens=8_192, temperature=0.6)
+EMBEDDED_DRAWS = Draws(steps=6, reply_tokens=700, temperature=0.0)
 """A model of 135M parameters goes astray soon: few, short steps, and always its likeliest word."""
 
 _MAX_FILES = 100_000
@@ -114,31 +123,72 @@ async def _opened(
     place: Place, engine: Engine, settings: Settings, permissions: Permissions, sandbox: Sandbox
 ) -> Pilot:
     info = await engine.info()
-    limits = EMBEDDED_LIMITS if info.name == "embedded" else LIMITS
+    draws = EMBEDDED_DRAWS if info.name == "embedded" else DRAWS
     workspace = Workspace(place.repository)
     test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, place.environ)
     beginning = _beginning(place, settings, info, workspace, test_command)
-    profile, journal = PROFILES[beginning.profile], beginning.journal
+    toolbox = toolbox_for(settings, beginning.profile, place.repository, place.environ)
     try:
-        undo = await asyncio.to_thread(lambda: Undo(place.kept(), journal, beginning.records))
+        undo = await asyncio.to_thread(lambda: Undo(place.kept(), beginning.journal, beginning.records))
     except BaseException:
-        journal.close()
+        beginning.journal.close()
         raise
-    runner = StepRunner(
-        engine=engine,
-        info=info,
-        dialect=dialect(info.dialect),
-        sampling=_sampling(settings, limits),
-        specs=specs(profile.name),
-        tools=ToolContext(workspace, sandbox, test_command, settings.command_timeout, profile.output),
+    tools = ToolContext(
+        workspace,
+        sandbox,
+        test_command,
+        settings.command_timeout,
+        PROFILES[beginning.profile].output,
+        network=settings.sandbox_network,
+    )
+    runner = _runner(engine, info, settings, draws, beginning, toolbox, tools, permissions, undo)
+    limits = Limits(settings.max_steps or draws.steps, settings.run_tokens, settings.run_seconds)
+    told = _with_problem(beginning, permissions.problem)
+    return Pilot(runner, limits, place.shown, told, interactive=permissions.interactive, toolbox=toolbox)
+
+
+def _runner(
+    engine: Engine,
+    info: EngineInfo,
+    settings: Settings,
+    draws: Draws,
+    beginning: Beginning,
+    toolbox: Toolbox,
+    tools: ToolContext,
+    permissions: Permissions,
+    undo: Undo,
+) -> StepRunner:
+    spoken, sampling, specs = dialect(info.dialect), _sampling(settings, draws), toolbox.specs()
+    compact = beginning.profile == "compact"
+    calling = CallRunner(
+        tools=tools,
+        read=toolbox.read,
+        readable=not compact,
         permissions=permissions,
-        journal=journal,
-        transcript=beginning.transcript,
+        journal=beginning.journal,
         undo=undo,
-        emit=lambda _: None,
+        policy=_policy(settings, spoken, compact=compact),
+        trail=Trail(tools.workspace, settings.session_think_budget, thought_so_far(beginning.records)),
         stop=asyncio.Event(),
     )
-    return Pilot(runner, settings.max_steps or limits.steps, place.shown, _with_problem(beginning, permissions.problem))
+    return StepRunner(
+        engine=engine,
+        info=info,
+        dialect=spoken,
+        sampling=sampling,
+        budget=Budget(settings.judge_budget, settings.think_budget or sampling.max_tokens * 3 // 4),
+        specs=specs,
+        calling=calling,
+        transcript=beginning.transcript,
+        compactor=Compactor(engine, spoken, specs, sampling, info.context, by_model=not compact, readable=not compact),
+    )
+
+
+def _policy(settings: Settings, spoken: Dialect, *, compact: bool) -> Policy:
+    """The rules in force. A model that has no switch, or is too small to gain by a thought, is never held."""
+    switches = spoken.render((), (), ThinkRequest.ON, "").think is ThinkRequest.ON
+    policy = Policy.of(settings.think_rules, settings.think_without)
+    return policy if switches and not compact else replace(policy, holds=frozenset())
 
 
 def _beginning(
@@ -150,7 +200,8 @@ def _beginning(
     files = workspace.list(limit=_MAX_FILES).paths
     system = system_text(profile, place.shown.name, files, test_command)
     prefix = Prefix(system, first_message(profile, workspace, fenced(instructions)), profile.name)
-    known = known_secrets(settings.api_key, place.environ)
+    secrets = (word for server in settings.mcp for word in server.secrets)
+    known = known_secrets(settings.api_key, place.environ, secrets)
     if place.resumed is not None:
         return resume(place.resumed, place.shown, info, prefix, known)
     notices = tuple(one.notice for one in instructions)
@@ -165,10 +216,10 @@ def _with_problem(beginning: Beginning, problem: str) -> Beginning:
     return replace(beginning, history=(*beginning.history, notice), notices=(notice, *beginning.notices))
 
 
-def _sampling(settings: Settings, limits: Limits) -> Sampling:
+def _sampling(settings: Settings, draws: Draws) -> Sampling:
     return Sampling(
-        temperature=limits.temperature if settings.temperature is None else settings.temperature,
+        temperature=draws.temperature if settings.temperature is None else settings.temperature,
         top_p=settings.top_p,
-        max_tokens=settings.max_tokens or limits.reply_tokens,
+        max_tokens=settings.max_tokens or draws.reply_tokens,
         seed=settings.seed,
     )

@@ -177,6 +177,11 @@ class Undo:
         return self._history.steps
 
     @property
+    def snapshots(self) -> Snapshots:
+        """Where they are kept."""
+        return self._snapshots
+
+    @property
     def root(self) -> Path:
         """The repository."""
         return self._snapshots.root

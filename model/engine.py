@@ -26,11 +26,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counted them; `cached` is the part of `prompt` that was not computed again."""
+    """Tokens as the engine counted them; `cached` is the part of `prompt` that was not computed again.
+
+    `prefill` is the seconds that it took for the rest of the prompt, or None where the engine does not say.
+    """
 
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+    prefill: float | None = None
 
 
 class Finish(StrEnum):
@@ -43,7 +47,10 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a reply. The last one has `finish`; a cut stream says in `error` what happened."""
+    """A piece of a reply. The last one has `finish`; a cut stream says in `error` what happened.
+
+    `usage` is that of the whole stream so far; only the last one need have it.
+    """
 
     text: str = ""
     tokens: int = 0
@@ -54,13 +61,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What answers: `name` is what the user would type, `model` what it runs, `context` its limit in tokens or None."""
+    """What answers: `name` is what the user would type, `model` what it runs, `context` its limit in tokens or None.
+
+    `continues` says whether a reply can go on behind any opening; where it cannot, a prompt is answered from the start.
+    """
 
     name: str
     model: str
     dialect: str
     context: int | None = None
     why: str = ""
+    continues: bool = True
 
 
 class EngineError(Exception):

@@ -127,6 +127,7 @@ class ReplyGrammar:
 class ReplyParser:
     """Reads a reply in pieces of any size. `feed` and `close` return what is new; `reply` is what is known so far.
 
+    `segment` is open now; `held` is the end of what was fed where it may yet become a tag.
     Tolerant by intent: tags and newlines may be missing, a call may stand in the answer, nothing need be closed.
     Feeding is linear in the length of the text.
     """
@@ -137,7 +138,7 @@ class ReplyParser:
         self._pattern = _pattern(grammar.tags)
         self._reader = grammar.call_reader()
         self.segment = grammar.start
-        self._held = ""
+        self.held = ""
         self._space = ""
         self._blank: list[str] = []
         self._code = CodeState()
@@ -165,12 +166,12 @@ class ReplyParser:
 
     def feed(self, text: str) -> list[ReplyDelta]:
         """Take the next piece of the reply; return what became known by it."""
-        self._scan(self._held + text if self._held else text)
+        self._scan(self.held + text if self.held else text)
         return self._drain()
 
     def close(self) -> list[ReplyDelta]:
         """The reply is over, whether or not it says so."""
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         if held:
             self._text(held)
         if self.segment is Segment.TOOL:
@@ -184,7 +185,7 @@ class ReplyParser:
         return out
 
     def _scan(self, buffer: str) -> None:
-        self._held = ""
+        self.held = ""
         start = 0
         for found in self._pattern.finditer(buffer):
             if start < found.start():
@@ -199,7 +200,7 @@ class ReplyParser:
         if token == ESCAPE:
             self._text("<")
         elif token not in self._tags:
-            self._held = token
+            self.held = token
         elif not self._ended and not self._tag(token):
             self._text(token)
 

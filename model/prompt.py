@@ -65,7 +65,10 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt in every form an engine may want: pieces, text, token ids, or the messages it was made from."""
+    """A prompt in every form an engine may want: pieces, text, token ids, or the messages it was made from.
+
+    `think` is what it really asks of the model: AUTO where the dialect has no switch, whatever was wanted.
+    """
 
     dialect: str
     messages: tuple[Message, ...]
@@ -108,6 +111,9 @@ class Dialect(Protocol):
     def cut(self, written: str, segment: Segment) -> Opening:
         """An opening that ends the open judge or thought of `written`, so that what comes next follows."""
 
+    def answer(self, written: str, segment: Segment) -> Opening:
+        """As `cut`, but the answer follows in any case: a judge that is ended so does not get to think."""
+
     def parser(self) -> ReplyParser:
         """A parser in the state that the generation prompt leaves; feed it the opening's text first."""
 
@@ -116,10 +122,11 @@ class Dialect(Protocol):
 
 
 class PieceList:
-    """Collects pieces, joining neighbours of the same trust; surrogates that stand alone are replaced."""
+    """Collects pieces behind those `before`, joining neighbours of the same trust; lone surrogates are replaced."""
 
-    def __init__(self) -> None:
-        self._pieces: list[tuple[list[str], bool]] = []
+    def __init__(self, before: tuple[Piece, ...] = ()) -> None:
+        self._before = before[:-1]
+        self._pieces: list[tuple[list[str], bool]] = [([piece.text], piece.trusted) for piece in before[-1:]]
 
     def markup(self, text: str) -> None:
         """Add text that we wrote."""
@@ -131,7 +138,7 @@ class PieceList:
 
     def pieces(self) -> tuple[Piece, ...]:
         """All pieces so far."""
-        return tuple(Piece("".join(parts), trusted) for parts, trusted in self._pieces)
+        return self._before + tuple(Piece("".join(parts), trusted) for parts, trusted in self._pieces)
 
     def inert(self) -> str:
         """Everything so far as one text, what others wrote escaped."""

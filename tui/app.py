@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -16,17 +16,23 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from assistant.agent import Agent, AgentFactory
+from assistant.errors import UserError
 from assistant.events import Event
-from model.format import ThinkRequest
-from tui.commands import NAMES, run_command
+from model.format import Mode, ThinkRequest
+from tui.commands import entries, prefer, run_command
 from tui.conversation import Conversation, Errand
-from tui.presenter import Presenter
+from tui.presenter import Parts, Presenter
 from tui.screens.help import HelpScreen, Section
+from tui.shelf import FolderShelf, NamedPrompt, NoShelf, Shelf
 from tui.theme import DARK, LIGHT, VARIABLES
 from tui.widgets.approval import ApprovalPanel
+from tui.widgets.asking import Typed
 from tui.widgets.fold import Fold
+from tui.widgets.fork import ForkView
 from tui.widgets.messages import Greeting
+from tui.widgets.plan import PlanView
 from tui.widgets.prompt import Prompt
+from tui.widgets.question import QuestionPanel
 from tui.widgets.queue import QueueView
 from tui.widgets.status import Activity, StatusBar
 from tui.widgets.transcript import Transcript
@@ -51,7 +57,9 @@ class KatApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - declared so by Textual
     VERTICAL_BREAKPOINTS = [(0, "-short"), (14, "-tall"), (40, "-high")]  # noqa: RUF012 - declared so by Textual
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop and keep what came; else empty the prompt"),
+        Binding("escape", "stop", "Stop after this step; again: stop at once; else empty the prompt"),
+        Binding("ctrl+g", "enough", "Enough thinking: answer now"),
+        Binding("ctrl+b", "background", "Send the command that runs to the background"),
         Binding("ctrl+t", "cycle_think", "Think auto, on, off"),
         Binding("ctrl+o", "toggle_thinking", "Open or close all thinking"),
         Binding("pageup", "scroll_transcript(-1)", "Scroll the conversation", priority=True),
@@ -70,6 +78,7 @@ class KatApp(App[int]):
         first_prompt: str | None = None,
         greeting: str = "",
         version: str,
+        shelf: Shelf | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__()
@@ -81,26 +90,35 @@ class KatApp(App[int]):
         self._last_interrupt = float("-inf")
         self._first_prompt = first_prompt
         self._greeting = Greeting(version, _short_path(repository), greeting)
+        self._shelf = shelf or NoShelf()
         self.transcript = Transcript()
+        self.plan = PlanView()
         self.approval = ApprovalPanel(clock)
+        self.question = QuestionPanel(clock)
         self.waiting = QueueView()
-        self.prompt = Prompt(NAMES)
+        self.prompt = Prompt(entries({}), lambda: self.conversation.unqueue())
         self.status = StatusBar(clock)
         self.status.set_reactive(StatusBar.think, think)
-        self.presenter = Presenter(self.transcript, self.status, self.approval, self.waiting, self.prompt, clock)
+        self.presenter = Presenter(self._parts(), clock)
         self.conversation = Conversation(open_agent, self.presenter)
         self._flusher: Timer | None = None
+
+    def _parts(self) -> Parts:
+        return Parts(self.transcript, self.plan, self.approval, self.question, self.waiting, self.prompt, self.status)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our colours for themes that do not bring them."""
         return VARIABLES
 
     def compose(self) -> ComposeResult:
-        """Transcript, question, queue, prompt, status."""
+        """Transcript, plan, questions, queue, commands, prompt, status."""
         with self.transcript:
             yield self._greeting
+        yield self.plan
         yield self.approval
+        yield self.question
         yield self.waiting
+        yield self.prompt.completions
         yield self.prompt
         yield self.status
 
@@ -127,7 +145,8 @@ class KatApp(App[int]):
         self.exit(status, return_code=status)
 
     def _open(self) -> None:
-        self.run_worker(self.conversation.serve(), name="conversation", exclusive=True)
+        self.run_worker(self.conversation.serve(), name="conversation", group="conversation", exclusive=True)
+        self.run_worker(self.prompts(), name="prompts", group="prompts", exclusive=True)
 
     async def on_unmount(self) -> None:
         """Close the agent, however the program ends."""
@@ -144,8 +163,32 @@ class KatApp(App[int]):
         if self.approval.asked is None:
             self.prompt.focus()
 
-    @on(ApprovalPanel.Typed)
-    def _typed(self, message: ApprovalPanel.Typed) -> None:
+    @on(QuestionPanel.Answered)
+    def _answered(self, message: QuestionPanel.Answered) -> None:
+        self.conversation.answer(message.asked.id, message.text)
+        if self.question.asked is None:
+            self.prompt.focus()
+
+    @on(ForkView.Preferred)
+    def _preferred(self, message: ForkView.Preferred) -> None:
+        prefer(self, message.step, message.choice)
+        self.prompt.focus()
+
+    @on(ForkView.Left)
+    def _left_fork(self) -> None:
+        self.prompt.focus()
+
+    @on(Prompt.Left)
+    def _left(self) -> None:
+        if not self.presenter.asking.go_there():
+            self.screen.focus_next()
+
+    @on(Prompt.SaidNow)
+    def _said_now(self, message: Prompt.SaidNow) -> None:
+        self.conversation.say_now(message.text, self.status.think)
+
+    @on(Typed)
+    def _typed(self, message: Typed) -> None:
         self.prompt.focus()
         self.prompt.insert(message.text)
 
@@ -173,16 +216,73 @@ class KatApp(App[int]):
         """Say a sentence in the transcript."""
         await self.presenter.say("info", text)
 
+    def send(self, text: str) -> None:
+        """Send a message, in its turn."""
+        self.conversation.send(text, self.status.think)
+
+    def inform(self, fact: str) -> None:
+        """Put a fact into the open thought."""
+        self.conversation.inform(fact, self.status.think)
+
+    def mode_of(self, step: int) -> Mode | None:
+        """The mode of a step of this session; None where there is no such step."""
+        return self.presenter.modes.get(step)
+
+    async def prompts(self) -> Mapping[str, NamedPrompt]:
+        """The prompts that have a name, as they are kept now."""
+        found = await asyncio.to_thread(self._shelf.prompts)
+        self.prompt.know(entries(found))
+        return found
+
+    async def show_stats(self) -> None:
+        """Show what thinking cost."""
+        from tui.spent import ledger_text
+
+        try:
+            await self.tell(ledger_text(await asyncio.to_thread(self._shelf.ledger, self.conversation.session)))
+        except (UserError, OSError) as error:
+            await self.tell(f"{error}.")
+
+    async def show_sessions(self, words: str) -> None:
+        """Show the sessions of this folder; the chosen one goes on here."""
+        from tui.screens.sessions import SessionsScreen
+
+        screen = SessionsScreen(self._shelf.search, words, self.conversation.session)
+        await self.push_screen(screen, self._go_on_with)
+
+    async def _go_on_with(self, session: str | None) -> None:
+        if session is None:
+            return
+        if self.conversation.running:
+            await self.tell("A step is in hand; Esc stops it, then /sessions again.")
+            return
+        try:
+            open_agent = await asyncio.to_thread(self._shelf.reopen, session)
+        except UserError as error:
+            await self.tell(f"{error}.")
+            return
+        self.workers.cancel_group(self, "conversation")
+        await self.conversation.switch(open_agent)
+        await self.presenter.forget()
+        self._open()
+
     def action_stop(self) -> None:
         """Leave a note, else stop what runs, else empty the prompt."""
         if self.approval.leave_note():
             return
-        if not self.conversation.running:
+        if self.conversation.running:
+            self.conversation.stop(at_once=self.presenter.asking.open)
+        else:
             self.prompt.clear()
-            return
-        self.status.activity = Activity.STOPPING
-        if back := self.conversation.stop():
-            self.prompt.take_back(back)
+
+    def action_enough(self) -> None:
+        """Have the thought end here."""
+        self.conversation.enough()
+
+    def action_background(self) -> None:
+        """Send the command that runs to the background."""
+        if call := self.presenter.command:
+            self.conversation.background(call)
 
     def action_cycle_think(self) -> None:
         """Ask for the next think mode."""
@@ -215,7 +315,7 @@ class KatApp(App[int]):
 
     def _help_sections(self) -> Iterable[Section]:
         yield "Everywhere", self.BINDINGS
-        for owner in (Prompt, ApprovalPanel, Fold, Transcript):
+        for owner in (Prompt, ApprovalPanel, QuestionPanel, ForkView, Fold, Transcript):
             yield str(owner.BINDING_GROUP_TITLE), owner.BINDINGS
 
     def _show_think(self, think: ThinkRequest) -> None:
@@ -241,8 +341,12 @@ def run(
     first_prompt: str | None = None,
     greeting: str = "",
     version: str,
+    reopen: Callable[[Path], AgentFactory] | None = None,
 ) -> int:
-    """Run the program until the user leaves; returns its exit status."""
-    app = KatApp(open_agent, repository, think=think, first_prompt=first_prompt, greeting=greeting, version=version)
+    """Run the program until the user leaves; returns its exit status. `reopen` opens the session of a journal."""
+    shelf = FolderShelf(repository, reopen) if reopen else None
+    app = KatApp(
+        open_agent, repository, think=think, first_prompt=first_prompt, greeting=greeting, version=version, shelf=shelf
+    )
     app.run()
     return exit_status(app)

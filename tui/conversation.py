@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from assistant.agent import Agent, AgentFactory
-from assistant.events import Decision, Event
+from assistant.events import Decision, Event, Intervened, UserSaid
 from model.engine import EngineError, EngineInfo
 from model.format import ThinkRequest
 
@@ -31,6 +32,14 @@ class Errand:
 
     text: str
     start: Callable[[Agent], AsyncIterator[Event]]
+
+
+class Halt(IntEnum):
+    """How the user wants what runs to end."""
+
+    NOT = 0
+    AFTER_STEP = 1
+    AT_ONCE = 2
 
 
 class View(Protocol):
@@ -57,8 +66,14 @@ class View(Protocol):
     async def present(self, event: Event) -> None:
         """A run says something."""
 
-    def show_queue(self, waiting: Sequence[str]) -> None:
-        """Other messages wait."""
+    def show_queue(self, waiting: Sequence[str], said: Sequence[str]) -> None:
+        """Other messages wait; `said` is meant for the step in hand, and not read yet."""
+
+    def halting(self, halt: Halt) -> None:
+        """What runs is to end."""
+
+    def give_back(self, text: str) -> None:
+        """This was not sent after all."""
 
 
 class Conversation:
@@ -69,14 +84,25 @@ class Conversation:
         self._view = view
         self._agent: Agent | None = None
         self._waiting: deque[Message | Errand] = deque()
+        self._said: list[str] = []
+        self._current: Message | Errand | None = None
         self._arrived = asyncio.Event()
-        self.running = False
-        self.stopping = False
+        self.halt = Halt.NOT
 
     @property
     def online(self) -> bool:
         """Whether an agent is open."""
         return self._agent is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether the agent is at work."""
+        return self._current is not None
+
+    @property
+    def session(self) -> str:
+        """The session's id, empty while none is open."""
+        return self._agent.session if self._agent else ""
 
     async def serve(self) -> None:
         """Open the agent and run messages until cancelled; returns when the agent cannot be opened."""
@@ -99,21 +125,72 @@ class Conversation:
         if self.running or not self.online:
             self._tell_queue()
 
-    def stop(self) -> str:
-        """Stop what runs; returns the text of the messages that waited, which are not sent."""
+    def unqueue(self) -> str:
+        """Take the last message out of the queue; empty where none waits."""
+        return self._take([item for item in self._waiting if isinstance(item, Message)][-1:])
+
+    def say_now(self, text: str, think: ThinkRequest) -> None:
+        """Have `text` (or what waits first) read before the next step; where nothing runs, it is a message."""
+        text = text or self._take([item for item in self._waiting if isinstance(item, Message)][:1])
+        if not text:
+            return
+        if self._agent is None or not isinstance(self._current, Message) or not self._agent.steer(text):
+            self.send(text, think)
+            return
+        self._said.append(text)
+        self._tell_queue()
+
+    def inform(self, fact: str, think: ThinkRequest) -> None:
+        """Put a fact into the thought; where nothing runs, it is a message."""
+        if self._agent is None or not isinstance(self._current, Message):
+            self.send(fact, think)
+            return
+        self._agent.inform(fact)
+        self._said.append(fact)
+        self._tell_queue()
+
+    def enough(self) -> None:
+        """Have the thought end here."""
+        if self._agent is not None and self.running:
+            self._agent.enough()
+
+    def background(self, call: str) -> None:
+        """Send a command that runs to the background."""
+        if self._agent is not None:
+            self._agent.background(call)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop what runs: a message at the end of its step, at the second time at once. Who waits is not sent."""
         if self._agent is None or not self.running:
-            return ""
-        self.stopping = True
-        self._agent.stop()
-        back = "\n".join(message.text for message in self._waiting if isinstance(message, Message))
+            return
+        if at_once or self.halt is not Halt.NOT or isinstance(self._current, Errand):
+            self.halt = Halt.AT_ONCE
+            self._agent.stop()
+        else:
+            self.halt = Halt.AFTER_STEP
+            self._agent.drain()
+        self._view.halting(self.halt)
+        self._give_back([message.text for message in self._waiting if isinstance(message, Message)])
         self._waiting.clear()
         self._tell_queue()
-        return back
+
+    async def switch(self, open_agent: AgentFactory) -> None:
+        """Leave this agent for one that `serve` opens; nothing may run. Who waits is not sent."""
+        self._give_back([message.text for message in self._waiting if isinstance(message, Message)])
+        self._waiting.clear()
+        self._tell_queue()
+        await self.aclose()
+        self._open_agent = open_agent
 
     def decide(self, approval: str, decision: Decision, note: str) -> None:
         """Pass on an answer."""
         if self._agent is not None:
             self._agent.decide(approval, decision, note)
+
+    def answer(self, question: str, text: str) -> None:
+        """Pass on an answer in words."""
+        if self._agent is not None:
+            self._agent.answer(question, text)
 
     async def aclose(self) -> None:
         """Stop and close the agent."""
@@ -144,7 +221,7 @@ class Conversation:
     async def _run(self, message: Message | Errand) -> None:
         if self._agent is None:
             return
-        self.running, self.stopping = True, False
+        self._current, self.halt = message, Halt.NOT
         self._tell_queue()
         try:
             await self._play(self._agent, message)
@@ -152,7 +229,8 @@ class Conversation:
             self._agent.stop()
             await self._view.failed(f"{unexpected(error)}; the conversation goes on")
         finally:
-            self.running = self.stopping = False
+            self._current = None
+            self._see_to_unread(message)
         if self._agent is not None:
             await self._view.ready(self._agent.engine)
 
@@ -161,13 +239,48 @@ class Conversation:
         events = message.start(agent) if isinstance(message, Errand) else agent.run(message.text, message.think)
         try:
             async for event in events:
+                self._note_read(event)
                 await self._view.present(event)
         finally:
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
 
+    def _note_read(self, event: Event) -> None:
+        """What was said meanwhile is read, in the order in which it was said."""
+        match event:
+            case UserSaid(text=text):
+                read = text
+            case Intervened(intervention=intervention) if intervention.reason == "fact":
+                read = intervention.text
+            case _:
+                return
+        if self._said:
+            self._said.remove(read if read in self._said else self._said[0])
+            self._tell_queue()
+
+    def _see_to_unread(self, message: Message | Errand) -> None:
+        """What was said too late is the next message, unless the user wanted an end."""
+        unread, self._said = self._said, []
+        if unread and (self.halt is not Halt.NOT or isinstance(message, Errand)):
+            self._give_back(unread)
+        elif unread and isinstance(message, Message):
+            self._waiting.appendleft(Message("\n".join(unread), message.think))
+        if unread:
+            self._tell_queue()
+
+    def _take(self, messages: Sequence[Message]) -> str:
+        for message in messages:
+            self._waiting.remove(message)
+            self._tell_queue()
+            return message.text
+        return ""
+
+    def _give_back(self, texts: Sequence[str]) -> None:
+        if texts:
+            self._view.give_back("\n".join(texts))
+
     def _tell_queue(self) -> None:
-        self._view.show_queue([message.text for message in self._waiting])
+        self._view.show_queue([message.text for message in self._waiting], self._said)
 
 
 def unexpected(error: Exception) -> str:

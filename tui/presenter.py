@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 from assistant.events import (
     ApprovalAsked,
     ApprovalGiven,
     CallFinished,
+    CallOutput,
     CallStarted,
     Changes,
+    Compacted,
     Event,
+    Forked,
+    Intervened,
     ModeKnown,
     Notice,
+    PlanChanged,
+    QuestionAnswered,
+    QuestionAsked,
     Restored,
     RunFinished,
     RunStarted,
@@ -25,11 +33,15 @@ from assistant.events import (
 )
 from assistant.safety.sanitize import sanitize
 from model.engine import EngineInfo
-from tui.conversation import Errand, Message
+from model.format import Mode, Segment
+from tui.asking import Asking
+from tui.conversation import Errand, Halt, Message
 from tui.widgets.approval import ApprovalPanel
 from tui.widgets.calls import CallView
-from tui.widgets.messages import Level, NoticeLine, UserMessage
+from tui.widgets.messages import AnsweredQuestion, CompactedLine, Level, NoticeLine, UserMessage
+from tui.widgets.plan import PlanView
 from tui.widgets.prompt import Prompt
+from tui.widgets.question import QuestionPanel
 from tui.widgets.queue import QueueView
 from tui.widgets.status import Activity, StatusBar
 from tui.widgets.step import StepView
@@ -52,26 +64,39 @@ _REST = 4.0
 _RECALLED = 60
 """Steps of an earlier conversation that are shown again."""
 
+_HALTING = {Halt.NOT: Activity.WORKING, Halt.AFTER_STEP: Activity.DRAINING, Halt.AT_ONCE: Activity.STOPPING}
+_COMMANDS = frozenset({"run_command"})
+"""Tools whose calls may be sent to the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of the screen."""
+
+    transcript: Transcript
+    plan: PlanView
+    approval: ApprovalPanel
+    question: QuestionPanel
+    queue: QueueView
+    prompt: Prompt
+    status: StatusBar
+
 
 class Presenter:
     """Shows a conversation. Text of segments waits for `flush`; everything else shows at once."""
 
-    def __init__(
-        self,
-        transcript: Transcript,
-        status: StatusBar,
-        approval: ApprovalPanel,
-        queue: QueueView,
-        prompt: Prompt,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        self._transcript = transcript
-        self._status = status
-        self._approval = approval
-        self._queue = queue
-        self._prompt = prompt
+    def __init__(self, parts: Parts, clock: Callable[[], float] = monotonic) -> None:
+        self._transcript = parts.transcript
+        self._status = parts.status
+        self._plan = parts.plan
+        self._queue = parts.queue
+        self._prompt = parts.prompt
+        self.asking = Asking(parts.approval, parts.question, parts.plan, parts.prompt, parts.status)
+        self.modes: dict[int, Mode | None] = {}
         self._step: StepView | None = None
+        self._thinks = False
         self._open_calls: dict[str, CallView] = {}
+        self._questions: dict[str, QuestionAsked] = {}
         self._clock = clock
         self._rested = float("-inf")
 
@@ -90,6 +115,16 @@ class Presenter:
         for event in history[start:]:
             await self.present(event)
         self._leave_step()
+        self.asking.end()
+
+    async def forget(self) -> None:
+        """Show nothing of the conversation so far: another one begins."""
+        self._leave_step()
+        self._open_calls.clear()
+        self.modes.clear()
+        self._plan.tell_plan(())
+        self._status.steps, self._status.tokens, self._status.context = 0, 0, None
+        await self._transcript.clear()
 
     async def ready(self, engine: EngineInfo) -> None:
         """The agent waits for a message."""
@@ -108,16 +143,30 @@ class Presenter:
     async def begin(self, message: Message | Errand) -> None:
         """Show the user's message; it is the start of a run, and the place to look at."""
         self._status.activity = Activity.WORKING
-        self._transcript.anchor()
-        await self._transcript.add(UserMessage(message.text))
+        await self._hear(message.text)
 
     async def say(self, level: Level, text: str) -> None:
         """Put a sentence into the transcript."""
         await self._transcript.add(NoticeLine(level, text))
 
-    def show_queue(self, waiting: Sequence[str]) -> None:
-        """Show what waits."""
-        self._queue.tell(waiting)
+    def show_queue(self, waiting: Sequence[str], said: Sequence[str]) -> None:
+        """Show what waits, and what was said to the step in hand."""
+        self._queue.tell(waiting, said)
+
+    def halting(self, halt: Halt) -> None:
+        """Show that what runs is to end."""
+        self.asking.halting(_HALTING[halt])
+        self._tell_hint()
+
+    def give_back(self, text: str) -> None:
+        """Put what was not sent into the prompt."""
+        self._prompt.take_back(text)
+
+    @property
+    def command(self) -> str:
+        """The call of the command that runs, the latest of several; empty where none does."""
+        running = [name for name, view in self._open_calls.items() if view.call.tool in _COMMANDS and view.runs]
+        return running[-1] if running else ""
 
     def flush(self) -> None:
         """Show the text that came since the last time, unless that took long: keys must not wait for it."""
@@ -128,29 +177,50 @@ class Presenter:
         now = self._clock()
         self._rested = now + _REST * (now - start)
 
-    async def present(self, event: Event) -> None:  # noqa: C901 - one case an event, and no more than that
+    async def present(self, event: Event) -> None:
         """Show one event."""
+        match event:
+            case SegmentText() | ModeKnown() | Intervened() | CallOutput() | CallFinished() | StepFinished():
+                self._go_on(event)
+            case StepStarted():
+                await self._start_step(event)
+            case CallStarted():
+                await self._start_call(event)
+            case ApprovalAsked() | ApprovalGiven() | QuestionAsked() | QuestionAnswered():
+                await self._ask(event)
+            case _:
+                await self._tell(event)
+        self._tell_hint()
+
+    def _go_on(self, event: SegmentText | ModeKnown | Intervened | CallOutput | CallFinished | StepFinished) -> None:
+        """The step in hand grows."""
         match event:
             case SegmentText():
                 self._feed(event)
-            case UserSaid():
-                await self.begin(Message(event.text, event.think))
-            case RunStarted():
-                self._status.engine = event.engine
-            case StepStarted():
-                await self._start_step(event)
-            case ModeKnown():
-                self._choose(event)
-            case CallStarted():
-                await self._start_call(event)
-            case ApprovalAsked():
-                self._ask(event)
-            case ApprovalGiven():
-                self._answered(event)
+            case ModeKnown() if self._step is not None:
+                self._step.choose(event.mode)
+            case Intervened() if self._step is not None:
+                self._step.intervene(event.intervention)
+            case CallOutput() if call := self._open_calls.get(event.id):
+                call.feed(event.text)
             case CallFinished():
                 self._finish_call(event)
             case StepFinished():
                 self._finish_step(event)
+
+    async def _tell(self, event: Event) -> None:
+        """Something beside the steps."""
+        match event:
+            case UserSaid():
+                await self._hear(event.text)
+            case RunStarted():
+                self._status.engine = event.engine
+            case PlanChanged():
+                self._plan.tell_plan(event.items)
+            case Compacted():
+                await self._transcript.add(CompactedLine(event))
+            case Forked():
+                await self._show_fork(event)
             case Notice():
                 await self.say(event.level, event.text)
             case Restored():
@@ -168,13 +238,36 @@ class Presenter:
 
         await self._transcript.add(ChangesView(sanitize(event.patch)))
 
+    async def _show_fork(self, event: Forked) -> None:
+        from tui.widgets.fork import ForkView
+
+        view = ForkView(event, self._clock)
+        await self._transcript.add(view)
+        if self._status.activity is not Activity.LOADING and not self._prompt.text and self._prompt.has_focus:
+            view.focus()
+
+    async def _hear(self, text: str) -> None:
+        """The user's words, and the place to look at."""
+        if self._step is not None:
+            self._step.flush()
+        self._transcript.anchor()
+        await self._transcript.add(UserMessage(text))
+
+    def _tell_hint(self) -> None:
+        """Say which key helps right now."""
+        hint = ""
+        if self._status.activity is Activity.DRAINING:
+            hint = "Esc: at once"
+        elif self._thinks:
+            hint = "Ctrl+G: answer now"
+        elif self.command:
+            hint = "Ctrl+B: to background"
+        self._status.hint = hint
+
     def _feed(self, event: SegmentText) -> None:
+        self._thinks = event.segment in (Segment.JUDGE, Segment.THINK)
         if self._step is not None:
             self._step.feed(event.segment, event.text)
-
-    def _choose(self, event: ModeKnown) -> None:
-        if self._step is not None:
-            self._step.choose(event.mode)
 
     async def _start_step(self, event: StepStarted) -> None:
         self._leave_step()
@@ -182,32 +275,29 @@ class Presenter:
         await self._transcript.add(self._step)
 
     async def _start_call(self, event: CallStarted) -> None:
+        self._thinks = False
         if self._step is not None:
             self._step.flush()
             await self._step.add_call(event)
             self._open_calls[event.id] = self._step.calls[event.id]
 
-    def _ask(self, event: ApprovalAsked) -> None:
-        if call := self._open_calls.get(event.id):
-            call.ask(event)
-        self._approval.ask(event)
-        if not self._prompt.text:
-            self._approval.focus()
-        self._status.activity = Activity.ASKING
-
-    def _answered(self, event: ApprovalGiven) -> None:
-        if call := self._open_calls.get(event.id):
-            call.answered(event)
-        self._approval.drop(event.id)
-        self._leave_approval()
-
-    def _leave_approval(self) -> None:
-        if self._approval.asked is not None:
-            return
-        if self._status.activity is Activity.ASKING:
-            self._status.activity = Activity.WORKING
-        if self._approval.has_focus or self._approval.has_focus_within or self._approval.screen.focused is None:
-            self._prompt.focus()
+    async def _ask(self, event: ApprovalAsked | ApprovalGiven | QuestionAsked | QuestionAnswered) -> None:
+        call = self._open_calls.get(event.id)
+        match event:
+            case ApprovalAsked():
+                self.asking.ask(event)
+                if call is not None:
+                    call.ask(event)
+            case QuestionAsked():
+                self._questions[event.id] = event
+                self.asking.ask(event)
+            case ApprovalGiven():
+                self.asking.answered(event.id)
+                if call is not None:
+                    call.answered(event)
+            case QuestionAnswered():
+                self.asking.answered(event.id)
+                await self._transcript.add(AnsweredQuestion(self._questions.pop(event.id, None), event))
 
     def _finish_call(self, event: CallFinished) -> None:
         if call := self._open_calls.pop(event.id, None):
@@ -215,6 +305,8 @@ class Presenter:
 
     def _finish_step(self, event: StepFinished) -> None:
         record = event.record
+        self._thinks = False
+        self.modes[record.index] = record.mode
         self._status.steps += 1
         self._status.tokens += written(record.tokens)
         self._status.context = event.context_used if event.context_used is not None else self._status.context
@@ -223,6 +315,7 @@ class Presenter:
 
     def _leave_step(self) -> None:
         step, self._step = self._step, None
+        self._thinks = False
         if step is not None:
             step.settle()
 
@@ -232,8 +325,8 @@ class Presenter:
     async def _end_run(self, level: Level, text: str) -> None:
         self._leave_step()
         self._open_calls.clear()
-        self._approval.drop_all()
-        self._leave_approval()
+        self._questions.clear()
+        self.asking.end()
         await self.say(level, text)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from assistant.events import Seconds, Tokens
 from assistant.safety.sanitize import sanitize
 
@@ -38,6 +40,18 @@ def elapsed(seconds: Seconds) -> float:
     return seconds.queue + seconds.first_token + seconds.decode + seconds.tools
 
 
-def plural(number: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+def plural(number: int, noun: str, many: str = "") -> str:
+    """A count with its noun; `many` where an s does not make the plural."""
+    return f"{count(number)} {noun if number == 1 else many or f'{noun}s'}"
+
+
+def ago(time: str, now: datetime) -> str:
+    """How long before `now` an ISO 8601 time was: just now, 5 min ago, 3 h ago, 12 d ago; empty for what is no time."""
+    try:
+        seconds = (now - datetime.fromisoformat(time)).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from assistant.commands.options import (
     Think,
 )
 from assistant.errors import Exit, UserError
-from assistant.events import Event, RunFinished, RunStatus, as_json
+from assistant.events import Event, QuestionAsked, RunFinished, RunStatus
 
 if TYPE_CHECKING:
     from assistant.pilot import Pilot
@@ -74,8 +73,11 @@ def ask(
         try:
             async for event in pilot.run(text, settings.think):
                 show(event)
-                if isinstance(event, RunFinished):
-                    code = EXIT_OF.get(event.status, Exit.NOT_ACHIEVED)
+                match event:
+                    case QuestionAsked():
+                        pilot.answer(event.id, "")  # nobody is there
+                    case RunFinished():
+                        code = EXIT_OF.get(event.status, Exit.NOT_ACHIEVED)
         finally:
             await pilot.aclose()
         return code
@@ -100,10 +102,9 @@ def _stop_once(pilot: Pilot) -> None:
 
 
 def _as_lines() -> Callable[[Event], None]:
-    def show(event: Event) -> None:
-        print(json.dumps(as_json(event)), flush=True)
+    from assistant.protocols.jsonl import lines_to
 
-    return show
+    return lines_to(sys.stdout)
 
 
 def _as_text() -> Callable[[Event], None]:

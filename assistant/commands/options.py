@@ -22,7 +22,7 @@ Allow = Annotated[
     typer.Option(
         "--allow",
         metavar="RULE",
-        help="read, edit, command[:PATTERN], network, outside or all, without asking; repeatable",
+        help="read, edit, command[:PATTERN], network, outside, mcp[:SERVER[/TOOL]] or all, without asking; repeatable",
     ),
 ]
 Resume = Annotated[

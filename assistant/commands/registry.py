@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from assistant.commands import ask, doctor, fix, interface, models, sessions, undo
+from assistant.commands import acp, ask, doctor, explain, fix, interface, models, sessions, stats, undo
 from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
@@ -28,6 +28,9 @@ app.command("redo")(undo.redo)
 app.command("restore")(undo.restore)
 app.command("diff")(undo.diff)
 app.command("doctor")(doctor.doctor)
+app.command("stats")(stats.stats)
+app.command("explain")(explain.explain)
+app.command("acp")(acp.acp)
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 

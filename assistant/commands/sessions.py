@@ -19,7 +19,7 @@ from assistant.errors import Exit, UserError
 
 app = typer.Typer(help="The sessions on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
-Session = Annotated[str, typer.Argument(metavar="ID", help="the id, its first characters, or last")]
+Session = Annotated[str, typer.Argument(metavar="ID", help="the id, its first characters, its name, or last")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
@@ -40,7 +40,8 @@ def list_sessions(
     if not rows:
         print("No session is like that." if words or repo else "No sessions yet; `kat` or `kat ask` begins one.")
     for row in rows:
-        print(sanitize(f"{row.id}  {row.steps:3} steps  {row.model}  {row.repository}  {row.first_words}"))
+        name = f"[{row.name}]  " if row.name else ""
+        print(sanitize(f"{row.id}  {row.steps:3} steps  {row.model}  {row.repository}  {name}{row.first_words}"))
 
 
 @app.command("show")
@@ -93,6 +94,23 @@ def fork_session(
 
     path = fork(_folder(), _path(session), at)
     print(json.dumps({"id": path.stem}) if json_ else path.stem)
+
+
+@app.command("rename")
+def rename_session(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help='what to call it; "" takes its name away')],
+    json_: Json = False,
+) -> None:
+    """Give a session a name, by which the other commands find it too."""
+    from assistant.sessions import rename
+
+    path = _path(session)
+    kept = rename(path, name)
+    if json_:
+        print(json.dumps({"id": path.stem, "name": kept}))
+        return
+    print(f"{path.stem} is named {kept}" if kept else f"{path.stem} has no name")
 
 
 @app.command("export")
@@ -223,13 +241,13 @@ def _print(record: dict[str, Any]) -> None:
         print(sanitize(line))
 
 
-def _lines(record: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - one case a kind, and no more than that
+def _lines(record: dict[str, Any]) -> Iterator[str]:
     match record["kind"]:
         case "session":
             yield f"{record['time']}  {record['repository']}  {record['engine']['model']}"
             if parent := record.get("parent"):
                 yield f"forked from {parent}"
-        case "user":
+        case "user" | "steer":
             yield f"\n> {record['text']}"
         case "reply" if record["answer"]:
             yield record["answer"]
@@ -241,10 +259,30 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - one case a 
             yield _step(record["record"])
         case "restore":
             yield f"  {record['action']}: {', '.join(record['files'])}"
-        case "resumed":
-            yield f"\nresumed with {record['engine']['model']}"
         case "finished":
             yield f"{record['status']}: {record['message']}".rstrip(": ")
+        case _:
+            yield from _besides(record)
+
+
+def _besides(record: dict[str, Any]) -> Iterator[str]:
+    """What happens between replies and calls."""
+    match record["kind"]:
+        case "resumed":
+            yield f"\nresumed with {record['engine']['model']}"
+        case "renamed":
+            yield f"named {record['name']}" if record["name"] else "the name was taken away"
+        case "question":
+            yield f"  asked: {record['question']}"
+            yield f"  > {record['answer']}" if record["answer"] else "  (no answer)"
+        case "note":
+            yield f"  the model was told: {record['text']}"
+        case "compacted":
+            yield f"  made shorter for the model: {record['before']:,} to {record['after']:,} tokens"
+        case "fork":
+            yield f"  step {record['step']} was run again in the other mode"
+        case "preference":
+            yield f"  the {record['choice']} branch of step {record['step']} was liked better"
         case _:
             pass
 

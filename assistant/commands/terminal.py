@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from assistant import __version__
-from assistant.agent import Agent
+from assistant.agent import Agent, AgentFactory
 from assistant.commands.opening import engine_from, nearest_root, repository_root
 from assistant.config import Settings
 from assistant.errors import UserError
@@ -31,17 +31,24 @@ def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = (), *
     gc.disable()  # nothing that the first screen needs is garbage yet
     from tui.app import run
 
-    async def open_agent() -> Agent:
-        gc.freeze()
-        gc.enable()
-        try:
-            opening = await asyncio.to_thread(importlib.import_module, "assistant.opening")
-            checked = await asyncio.to_thread(repository_root, root)
-            engine = await engine_from(settings)
-            place = opening.Place(checked, folder=folder, resumed=resumed)
-            agent: Agent = await opening.open_pilot(place, engine, settings, allow=allow)
-        except (UserError, OSError) as error:
-            raise EngineError(str(error)) from error
-        return agent
+    def opens(journal: Path | None) -> AgentFactory:
+        return lambda: _open_agent(root, folder, settings, allow, journal)
 
-    return run(open_agent, root, think=settings.think, version=__version__)
+    return run(opens(resumed), root, think=settings.think, version=__version__, reopen=opens)
+
+
+async def _open_agent(
+    root: Path, folder: Path, settings: Settings, allow: tuple[str, ...], journal: Path | None
+) -> Agent:
+    """A new session, or the one of a journal."""
+    gc.freeze()
+    gc.enable()
+    try:
+        opening = await asyncio.to_thread(importlib.import_module, "assistant.opening")
+        checked = await asyncio.to_thread(repository_root, root)
+        engine = await engine_from(settings)
+        place = opening.Place(checked, folder=folder, resumed=journal)
+        agent: Agent = await opening.open_pilot(place, engine, settings, allow=allow)
+    except (UserError, OSError) as error:
+        raise EngineError(str(error)) from error
+    return agent

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from assistant.events import (
     CallFinished,
+    CallOutput,
     CallStarted,
+    Compacted,
     Event,
+    Forked,
+    Intervened,
+    Intervention,
     ModeKnown,
     Notice,
+    PlanChanged,
+    PlanItem,
+    QuestionAnswered,
+    QuestionAsked,
     RunFinished,
     RunStarted,
     RunStatus,
@@ -18,6 +28,8 @@ from assistant.events import (
 )
 from assistant.safety.sanitize import Sanitizer, sanitize
 from model.format import Segment
+
+_BOXES = {"open": "[ ]", "doing": "[~]", "done": "[x]"}
 
 
 class TextOutput:
@@ -35,26 +47,19 @@ class TextOutput:
     def show(self, event: Event) -> None:
         """Print one event."""
         match event:
-            case RunStarted():
-                self._line(f"{event.engine.name} · {event.engine.model} ({event.engine.why}) · session {event.session}")
             case SegmentText(segment=Segment.ANSWER):
                 self._write(self._answer.feed(event.text))
             case SegmentText(segment=Segment.JUDGE | Segment.THINK):
                 self._aside_text(self._aside.feed(event.text))
-            case ModeKnown():
-                self._line(f"think {event.mode}{' (asked for)' if event.forced else ''}")
-            case CallStarted():
-                self._line(f"→ {event.title}")
-            case CallFinished():
-                self._line(f"  {event.outcome}: {event.summary}")
+            case CallOutput():
+                self._aside_text(sanitize(event.text))
             case StepFinished():
                 self._end_answer()
-            case Notice():
-                self._line(f"{event.level}: {event.text}")
             case RunFinished():
                 self._finish(event)
             case _:
-                pass
+                for line in _lines(event):
+                    self._line(line)
 
     def _finish(self, event: RunFinished) -> None:
         self._end_answer()
@@ -96,3 +101,57 @@ class TextOutput:
             self._write("\n")
         self._err.write(f"{self._dim}{sanitize(text)}{self._plain}\n")
         self._err.flush()
+
+
+def _lines(event: Event) -> Sequence[str]:
+    """What an event says in lines of its own; nothing where it has none."""
+    match event:
+        case RunStarted():
+            return [f"{event.engine.name} · {event.engine.model} ({event.engine.why}) · session {event.session}"]
+        case ModeKnown():
+            return [f"think {event.mode}{' (asked for)' if event.forced else ''}"]
+        case CallStarted():
+            return [f"→ {event.title}"]
+        case CallFinished():
+            return [f"  {event.outcome}: {event.summary}"]
+        case Notice():
+            return [f"{event.level}: {event.text}"]
+        case _:
+            return _lines_between(event)
+
+
+def _lines_between(event: Event) -> Sequence[str]:
+    """What is said of events that come between replies and calls, if they come at all."""
+    match event:
+        case Intervened():
+            return [_stepped_in(event.intervention)]
+        case QuestionAsked():
+            return [f"? {event.question}", *(f"  - {option}" for option in event.options)]
+        case QuestionAnswered():
+            return [f"  {event.answer or 'nobody answered'}"]
+        case PlanChanged():
+            return [_item(item) for item in event.items]
+        case Compacted():
+            about = "" if event.exact else "about "
+            return [f"shortened what the model reads: {about}{event.before} tokens to {event.after}"]
+        case Forked():
+            return [f"step {event.step} again: think {event.other.record.mode}, was {event.original.record.mode}"]
+        case _:
+            return []
+
+
+def _stepped_in(intervention: Intervention) -> str:
+    match intervention.reason:
+        case "judge_budget":
+            what = "the judge's budget is used up"
+        case "think_budget":
+            what = "the budget for thinking is used up"
+        case "enough":
+            what = "enough thinking, the answer follows"
+        case "fact":
+            what = f"a fact for the thought: {intervention.text}"
+    return f"{what} (after {intervention.tokens} tokens)"
+
+
+def _item(item: PlanItem) -> str:
+    return f"{_BOXES[item.state]} {item.text}"

@@ -38,16 +38,18 @@ class Access(StrEnum):
     COMMAND = "command"
     NETWORK = "network"
     OUTSIDE = "outside"
+    MCP = "mcp"
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
     """Leave that a call needs. An approval is for exactly this value, and is void as soon as a field differs.
 
-    `subject` is the path or the command line. `contained` says that whatever it runs happens in the sandbox and cannot
-    change the repository. A command names its `directory`, its `programs` as they are now, whether it reaches the
-    `network`, the `folders` outside the repository that it may write, and the files that it `loses`, because they are
-    named to be deleted or replaced and undo does not keep them. An edit names the digest of what it replaces.
+    `subject` is the path, the command line, or `server/tool` for a tool of an MCP server. `contained` says that
+    whatever it runs happens in the sandbox and cannot change the repository. A command names its `directory`, its
+    `programs` as they are now, whether it reaches the `network`, the `folders` outside the repository that it may
+    write, and the files that it `loses`, because they are named to be deleted or replaced and undo does not keep them.
+    An edit names the digest of what it replaces.
     """
 
     access: Access
@@ -117,7 +119,13 @@ class Permissions:
         self._kept = kept
         self._edits = False
         self._exact: set[Permission] = set()
+        self._called: set[str] = set()
         self.problem = self._load()
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can be asked."""
+        return self._interactive
 
     def judge(self, permission: Permission) -> Verdict:
         """What becomes of a call that needs this leave."""
@@ -136,10 +144,12 @@ class Permissions:
         return Verdict("deny", " ".join(self._flags(missing, permission)))
 
     def remember(self, permission: Permission) -> None:
-        """Allow it for this session: every edit, or exactly this command with exactly these programs."""
+        """Allow it for this session: every edit, every call of this server's tool, or exactly this command."""
         match permission.access:
             case Access.EDIT:
                 self._edits = True
+            case Access.MCP:
+                self._called.add(permission.subject)
             case Access.NONE | Access.READ:
                 pass
             case _:
@@ -151,6 +161,8 @@ class Permissions:
             return ""
         if permission.access is Access.EDIT:
             return "edit"
+        if permission.access is Access.MCP:
+            return f"mcp:{permission.subject}"
         if permission.access is not Access.COMMAND or _parsed(permission.subject).writes:
             return ""
         patterns = patterns_for(_parsed(permission.subject))
@@ -188,14 +200,23 @@ class Permissions:
                 return "allowed for this session"
             case Access.COMMAND:
                 return self._leave_to_run(_parsed(permission.subject), undoable=self._undoable and not permission.loses)
+            case Access.MCP:
+                return self._leave_to_call(permission.subject)
             case _:
                 return ""
+
+    def _leave_to_call(self, subject: str) -> str:
+        """Why a tool of an MCP server may be used; empty if it may not."""
+        if subject in self._called:
+            return "allowed for this session"
+        covering = (subject, subject.partition("/")[0])
+        return next((f"--allow {r.text}" for r in self._rules if r.access == "mcp" and r.pattern in covering), "")
 
     def _leave_to_run(self, parsed: Parsed, *, undoable: bool) -> str:
         if self._interactive and self._sandboxed and undoable and not _hazard(parsed):
             return "runs in the sandbox, and undo brings back what it changes"
         edits = not parsed.writes or self._edits or any(rule.allows(Access.EDIT) for rule in self._rules)
-        used = [rule for rule in self._rules if rule.pattern]
+        used = [rule for rule in self._rules if rule.pattern and rule.access == Access.COMMAND]
         if edits and all_covered([rule.pattern for rule in used if rule.pattern], parsed):
             return " ".join(f"--allow {rule.text}" for rule in used)
         return ""
@@ -203,6 +224,9 @@ class Permissions:
     def _flags(self, missing: Sequence[Access], permission: Permission) -> Iterator[str]:
         """The flags that would allow what is missing."""
         for need in missing:
+            if need is Access.MCP:
+                yield f"--allow mcp:{permission.subject}"
+                continue
             if need is not Access.COMMAND:
                 yield f"--allow {need.value}"
                 continue
@@ -233,6 +257,9 @@ def _doing(need: Access, permission: Permission) -> str:
         case Access.OUTSIDE:
             places = ", ".join(permission.folders)
             return f"writing outside the repository{f' ({places})' if places else ''} needs your leave"
+        case Access.MCP:
+            server, _, tool = permission.subject.partition("/")
+            return f"using {tool} of the MCP server {server} needs your leave"
         case _ if permission.loses:
             return f"undo does not keep {', '.join(permission.loses)}, which this command deletes or replaces"
         case _:

@@ -15,14 +15,17 @@ from assistant.errors import UserError
 from assistant.workspace.atomic import replace_file
 
 FILE = "rules.toml"
-_PLAIN = ("read", "edit", "command", "network", "outside", "all")
-_FORMS = "read, edit, command, command:PATTERN, network, outside or all"
+_PLAIN = ("read", "edit", "command", "network", "outside", "mcp", "all")
+_FORMS = "read, edit, command, command:PATTERN, network, outside, mcp, mcp:SERVER, mcp:SERVER/TOOL or all"
 _HEAD = "# What KAT Pilot may do without asking. A rule without a repository counts in all of them.\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule as it is written. `access` is what it allows, None for everything; `pattern` narrows commands."""
+    """One rule as it is written. `access` is what it allows, None for everything; `pattern` narrows it.
+
+    A pattern is for command lines, or names an MCP server or one of its tools as `server/tool`.
+    """
 
     text: str
     access: str | None
@@ -46,6 +49,8 @@ def read_rule(text: str) -> Rule:
     name, colon, pattern = text.partition(":")
     if name == "command" and colon and pattern.strip():
         return Rule(text, "command", pattern)
+    if name == "mcp" and colon and pattern.strip():
+        return Rule(text, "mcp", pattern)
     if text in _PLAIN:
         return Rule(text, None if text == "all" else text)
     raise ValueError(f"--allow does not know {text!r}; it takes {_FORMS}.")

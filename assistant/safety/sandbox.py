@@ -22,7 +22,7 @@ from assistant.safety.confinement import landlock, seatbelt, seccomp
 from assistant.safety.confinement.folders import writable_folders
 from assistant.safety.confinement.launch import Launch, Limits, Order, launch
 from assistant.safety.confinement.private import private_folder, remove_abandoned
-from assistant.safety.confinement.process import CommandResult, run_process
+from assistant.safety.confinement.process import CommandResult, Deadline, run_process
 from assistant.safety.confinement.profile import View, phantoms
 from assistant.safety.confinement.tiers import TIERS, Harm, Tier, covers, lacks, stopped
 from assistant.safety.confinement.toolchains import clean_environment
@@ -92,7 +92,7 @@ class Sandbox:
         command: str | Sequence[str],
         *,
         cwd: Path | None = None,
-        timeout: float,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
+        timeout: float | Deadline,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
         throwaway: bool = False,
         env: Mapping[str, str] | None = None,
         output_limit: int = 1_000_000,
@@ -103,9 +103,9 @@ class Sandbox:
         """Run a shell command line or an argument list, in `cwd` (the repository), for at most `timeout` seconds.
 
         With `throwaway` nothing it writes to the repository stays. `network` opens the network, this machine's own
-        services included; `write` names folders outside the repository that it may change too. Output is raw:
-        sanitise it before showing it. Raises `SandboxError` if it cannot be started, `FolderError` for a folder
-        that must stay closed.
+        services included; `write` names folders outside the repository that it may change too. Output is raw, also
+        what `on_output` gets as it comes: sanitise it before showing it. Raises `SandboxError` if it cannot be started,
+        `FolderError` for a folder that must stay closed.
         """
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         running = partial(run_process, timeout=timeout, output_limit=output_limit, on_output=on_output)

@@ -7,7 +7,7 @@ random is not enough: hashes, UUIDs and pictures stay, and so does code that mer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from assistant.safety import secret_names, secret_shapes
@@ -46,10 +46,10 @@ class Redactor:
         return {key: _mapped(value, lambda text: _without(text, learned)) for key, value in redacted.items()}
 
 
-def known_secrets(api_key: str | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The user's own secrets, longest first: the engine's key, and variables whose name says that they hold one."""
+def known_secrets(api_key: str | None, environ: Mapping[str, str], more: Iterable[str] = ()) -> tuple[str, ...]:
+    """The user's own secrets, longest first: the engine's key, telling variables, and `more` of his settings."""
     values = {value for name, value in environ.items() if _holds_secret(name, value)}
-    values |= {api_key} if api_key else set()
+    values |= {api_key, *more} if api_key else set(more)
     return tuple(sorted((v for v in values if len(v) >= _LEAST_KNOWN and v not in _NOT_SECRET), key=len, reverse=True))
 
 

@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
+from assistant.safety.sanitize import sanitize
 from assistant.sessions.journal import Journal, header, is_open, read
 from model.engine import EngineInfo
 
 _FIRST_WORDS = 60
+_LONGEST_NAME = 80
+_ID = re.compile(r"\d{4,8}(-\d*(-[0-9a-f]*)?)?")
+"""What could be meant as the beginning of an id."""
+_OWN = frozenset({"renamed"})
+"""Kinds of records that a fork does not take over."""
 _AGE = re.compile(r"(\d{1,5})\s*([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """A line of `kat sessions list`. Times are ISO 8601 in UTC; `last` is when it was last written."""
+    """A line of `kat sessions list`. Times are ISO 8601 in UTC; `last` is when it was last written.
+
+    `name` is what the user called it, empty if he did not.
+    """
 
     id: str
     started: str
@@ -30,6 +39,7 @@ class SessionSummary:
     steps: int
     parent: str | None = None
     last: str = ""
+    name: str = ""
 
 
 def sessions_dir(state: Path) -> Path:
@@ -43,7 +53,7 @@ def journals(directory: Path) -> list[Path]:
 
 
 def find(directory: Path, session: str) -> Path:
-    """The journal whose id begins with `session`; `last` is the one that was written last.
+    """The journal whose id begins with `session`, or that the user named so; `last` is the one that was written last.
 
     Raises:
         UserError: none or several are meant.
@@ -51,13 +61,58 @@ def find(directory: Path, session: str) -> Path:
     paths = journals(directory)
     if session == "last" and paths:
         return max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
-    match [path for path in paths if session and path.stem.startswith(session)]:
+    match _named(directory, session) or [path for path in paths if session and path.stem.startswith(session)]:
         case [path]:
             return path
         case []:
             raise UserError(f"there is no session {session!r}; `kat sessions list` shows those that are kept")
+        case [first, *_] as found if not first.stem.startswith(session):
+            raise UserError(f"{len(found)} sessions are named {session!r}; give the id of one, like {first.stem}")
         case found:
             raise UserError(f"{len(found)} sessions begin with {session!r}; give more of the id")
+
+
+def _named(directory: Path, name: str) -> list[Path]:
+    """The journals of the sessions that the user named so."""
+    from assistant.sessions.index import listed
+
+    if not name or _ID.fullmatch(name) or not directory.is_dir():
+        return []
+    return [directory / f"{each.id}.jsonl" for each in listed(directory) if each.name == name]
+
+
+def rename(path: Path, name: str) -> str:
+    """Give a session a name by which it is found, or take it away with an empty one; returns what is kept of it.
+
+    Raises:
+        UserError: the name is not one, or the session is open elsewhere or cannot be written.
+    """
+    name = checked_name(name)
+    header(path)
+    journal = Journal.reopen(path)
+    try:
+        journal.append("renamed", sync=True, name=name)
+    except OSError as error:
+        raise UserError(f"session {path.stem} cannot be written: {error.strerror}") from None
+    finally:
+        journal.close()
+    return name
+
+
+def checked_name(name: str) -> str:
+    """`name` as a session may be called, white space made single.
+
+    Raises:
+        UserError: it is too long, holds control characters, or could be meant as an id.
+    """
+    name = " ".join(name.split())
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"a name has at most {_LONGEST_NAME} characters; this one has {len(name)}")
+    if sanitize(name) != name:
+        raise UserError("a name has no control characters; leave them out")
+    if name == "last" or _ID.fullmatch(name):
+        raise UserError(f"{name!r} cannot be a name, since it could be an id; choose another")
+    return name
 
 
 def summaries(directory: Path) -> list[SessionSummary]:
@@ -68,7 +123,7 @@ def summaries(directory: Path) -> list[SessionSummary]:
 def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
     """What a list says of one session."""
     first: Mapping[str, Any] = {}
-    words, last, steps = "", "?", 0
+    words, last, name, steps = "", "?", "", 0
     for record in records:
         last = record.get("time", last)
         match record["kind"]:
@@ -78,9 +133,11 @@ def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
                 words = " ".join(str(record.get("text", "")).split())[:_FIRST_WORDS]
             case "step":
                 steps += 1
+            case "renamed":
+                name = record["name"]
     model = first.get("engine", {}).get("model", "?")
     started, repository = first.get("time", "?"), first.get("repository", "?")
-    return SessionSummary(path.stem, started, repository, model, words, steps, first.get("parent"), last)
+    return SessionSummary(path.stem, started, repository, model, words, steps, first.get("parent"), last, name)
 
 
 def unfinished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -107,7 +164,7 @@ def fork(directory: Path, source: Path, at: int | None) -> Path:
     engine = EngineInfo(**first["engine"])
     journal = Journal.create(directory, Path(first["repository"]), engine, parent=source.stem, parent_step=at)
     try:
-        for record in kept:
+        for record in (each for each in kept if each["kind"] not in _OWN):
             data = {name: value for name, value in record.items() if name not in ("kind", "n", "time")}
             journal.append(record["kind"], **data)
         journal.append("forked", sync=True, parent=source.stem)

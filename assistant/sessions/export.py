@@ -31,7 +31,7 @@ def _parts(record: Record) -> Iterator[str]:
     match record["kind"]:
         case "session":
             yield from _title(record)
-        case "user":
+        case "user" | "steer":
             yield f"## You\n\n{_quoted(record['text'])}"
         case "reply":
             yield from _replied(record)
@@ -47,6 +47,24 @@ def _parts(record: Record) -> Iterator[str]:
             yield f"*{record['action'].capitalize()} changed {files}.*"
         case "finished":
             yield f"*{record['status'].capitalize()}{': ' * bool(record['message'])}{record['message']}*\n\n---"
+        case _:
+            yield from _besides(record)
+
+
+def _besides(record: Record) -> Iterator[str]:
+    """What happens between replies and calls."""
+    match record["kind"]:
+        case "question":
+            yield f"**{record['question']}**\n\n{_quoted(record['answer'] or 'No answer.')}"
+        case "plan":
+            yield "\n".join(f"- [{'x' if item['state'] == 'done' else ' '}] {item['text']}" for item in record["items"])
+        case "compacted":
+            lengths = f"{record['before']:,} to {record['after']:,} tokens"
+            yield f"*The conversation was made shorter for the model: {lengths}.*"
+            if record["summary"]:
+                yield _folded("summary", record["summary"])
+        case "fork":
+            yield f"*Step {record['step']} was run again in the other mode.*"
         case _:
             pass
 

@@ -14,7 +14,7 @@ from assistant.sessions.catalogue import SessionSummary, journals, summary
 from assistant.sessions.journal import read
 
 _NAME = "index.sqlite"
-_VERSION = 1
+_VERSION = 2
 _WAIT = 5.0
 """Seconds to wait for another process that writes the index."""
 _TEXT_LIMIT = 400_000
@@ -140,8 +140,12 @@ def _add(index: sqlite3.Connection, path: Path, stamp: _Stamp) -> None:
 
 
 def _text(records: Iterable[Mapping[str, Any]]) -> str:
-    said = (record.get("text") or record.get("answer") or "" for record in records if record["kind"] in _SAID)
+    said = (
+        record.get("text") or record.get("answer") or record.get("name") or ""
+        for record in records
+        if record["kind"] in _SAID
+    )
     return "\n".join(map(str, said))[:_TEXT_LIMIT].encode("utf-8", "replace").decode()
 
 
-_SAID = frozenset({"user", "reply"})
+_SAID = frozenset({"user", "steer", "reply", "renamed"})

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from assistant.context import UNKNOWN, Transcript
+from assistant.context import UNKNOWN, Transcript, turn_of
 from assistant.events import (
     ApprovalGiven,
+    Branch,
     CallFinished,
     CallOutcome,
     CallStarted,
+    Compacted,
     Decision,
     Event,
+    Forked,
+    Intervened,
+    Intervention,
     ModeKnown,
     Notice,
+    PlanChanged,
+    PlanItem,
+    QuestionAnswered,
+    QuestionAsked,
     RunFinished,
     RunStatus,
     Seconds,
@@ -26,6 +36,7 @@ from assistant.events import (
     Tokens,
     UserSaid,
 )
+from assistant.sessions.journal import read
 from model.format import Mode, Reply, Segment, ThinkRequest, ToolCall
 
 Record = Mapping[str, Any]
@@ -47,6 +58,11 @@ def step_records(records: Iterable[Record]) -> list[StepRecord]:
     return [_step_record(record["record"]) for record in records if record["kind"] == "step"]
 
 
+def thought_so_far(records: Iterable[Record]) -> int:
+    """Tokens of thinking in a session."""
+    return sum(step.tokens.think for step in step_records(records))
+
+
 def next_step(records: Iterable[Record]) -> int:
     """The index that the next step gets."""
     indices = [record["step"] for record in records if record["kind"] == "reply"]
@@ -54,21 +70,43 @@ def next_step(records: Iterable[Record]) -> int:
 
 
 def transcript(records: Iterable[Record], system: str, first: str) -> Transcript:
-    """The conversation as the model saw it, secrets apart. What was never answered is taken back."""
+    """The conversation as the model saw it, byte by byte, secrets apart. What was never answered is taken back."""
     found = Transcript(system, first)
     for record in records:
         match record["kind"]:
             case "user":
                 found.unanswered()
                 found.user("\n".join([*record.get("notes", ()), record["text"]]))
+            case "steer":
+                found.steer(record["text"])
+            case "note":
+                found.note(record["text"])
             case "reply":
-                found.reply(_reply(record))
+                found.reply(_reply(record), record["step"])
             case "result":
-                found.result(record["output"])
+                found.result(record["output"], record["id"])
+            case "compacted":
+                found.turns[:] = map(turn_of, record["turns"])
             case _:
                 pass
     found.unanswered()
     return found
+
+
+def whole_output(path: Path, call: str) -> str | None:
+    """The whole output of a call, by its id, from the journal that is `path`; None where there is no such call."""
+    found = None
+    for record in read(path):
+        if record["kind"] == "result" and record["id"] == call:
+            found = str(record.get("whole") or record["output"])
+    return found
+
+
+def branch_of(data: Record) -> Branch:
+    """A branch as a `fork` record holds it."""
+    return Branch(
+        _step_record(data["record"]), data["thought"], data["answer"], tuple(data["outputs"]), data.get("patch", "")
+    )
 
 
 def mending(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -101,6 +139,7 @@ def mending(records: Sequence[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
 class _Run:
     """What was counted since the user's last message, and the calls that began."""
 
+    think: ThinkRequest = ThinkRequest.AUTO
     steps: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     seconds: float = 0.0
@@ -110,8 +149,11 @@ class _Run:
 def _told(record: Record, steps: Mapping[int, StepRecord], run: _Run) -> Iterator[Event]:
     match record["kind"]:
         case "user":
+            run.think = ThinkRequest(record.get("think", "auto"))
             run.steps, run.tokens, run.seconds = 0, Tokens(), 0.0
-            yield UserSaid(record["text"], ThinkRequest(record.get("think", "auto")))
+            yield UserSaid(record["text"], run.think)
+        case "steer":
+            yield UserSaid(record["text"], run.think)
         case "reply":
             yield from _replied(record, steps.get(record["step"]))
         case "intent":
@@ -126,8 +168,26 @@ def _told(record: Record, steps: Mapping[int, StepRecord], run: _Run) -> Iterato
         case "finished":
             status = RunStatus(record["status"])
             yield RunFinished(status, record["message"], run.steps, run.tokens, round(run.seconds, 3))
+        case _:
+            yield from _besides(record)
+
+
+def _besides(record: Record) -> Iterator[Event]:
+    """What happens between replies and calls."""
+    match record["kind"]:
         case "notice":
             yield Notice(record["level"], record["text"])
+        case "question":
+            yield QuestionAsked(_step_of(record), record["id"], record["question"])
+            yield QuestionAnswered(_step_of(record), record["id"], record["answer"])
+        case "plan":
+            yield PlanChanged(tuple(PlanItem(**_known(PlanItem, item)) for item in record["items"]))
+        case "compacted":
+            yield Compacted(**_known(Compacted, record))
+        case "fork":
+            yield Forked(record["step"], branch_of(record["original"]), branch_of(record["other"]))
+        case "preference":
+            yield Notice("info", f"You liked the {record['choice']} branch of step {record['step']} better.")
         case _:
             pass
 
@@ -144,6 +204,7 @@ def _replied(record: Record, step: StepRecord | None) -> Iterator[Event]:
     for segment in (Segment.THINK, Segment.ANSWER):
         if text := record[segment.value]:
             yield SegmentText(index, segment, text)
+    yield from (Intervened(index, each) for each in (step.interventions if step else ()))
 
 
 def _started(record: Record) -> CallStarted:
@@ -190,7 +251,9 @@ def _not_begun(call: str) -> dict[str, Any]:
 
 
 def _step_of(record: Record) -> int:
-    return int(record["id"].partition(".")[0])
+    """The step that an id like ``4.1`` belongs to; 0 for one of another form."""
+    step = record["id"].partition(".")[0]
+    return int(step) if step.isdecimal() else 0
 
 
 def _reply(record: Record) -> Reply:
@@ -204,6 +267,8 @@ def _step_record(data: Record) -> StepRecord:
     values |= {
         "request": ThinkRequest(data["request"]),
         "mode": Mode(data["mode"]) if data["mode"] else None,
+        "sent": ThinkRequest(data["sent"]) if data.get("sent") else None,
+        "interventions": tuple(Intervention(**_known(Intervention, each)) for each in data.get("interventions", ())),
         "tokens": Tokens(**_known(Tokens, data["tokens"])),
         "seconds": Seconds(**_known(Seconds, data["seconds"])),
         "calls": tuple(CallOutcome(**_known(CallOutcome, call)) for call in data["calls"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -14,7 +15,35 @@ from assistant.workspace.changes import FileChange, Planner, apply_changes
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
-class ChangingTool(Tool):
+class PlannedTool(Tool):
+    """A call that changes files: all of them as it planned, or none."""
+
+    def plans(self, planner: Planner) -> Sequence[FileChange]:
+        """The changes, on the files as they are now. Raises `WorkspaceError`."""
+        raise NotImplementedError
+
+    def permission(self, context: ToolContext) -> Permission:
+        """Leave to change the files from what they are now; shows the diff."""
+        changes = self._planned(context)
+        replaced = " ".join((change.before.digest if change.before else None) or "" for change in changes)
+        subject = ", ".join(str(context.workspace.resolve(change.path)) for change in changes)
+        diff = "".join(preview(change.diff) for change in changes)
+        return Permission(Access.EDIT, subject, diff, "diff", replaces=replaced)
+
+    async def run(self, context: ToolContext) -> ToolResult:
+        """Write them, unless one has changed meanwhile."""
+        changes = self._planned(context)
+        with for_the_model():
+            apply_changes(context.workspace, changes, context.seen)
+        summary = changed_lines(*(change.diff for change in changes))
+        return ToolResult(True, summary, "\n".join(map(_done, changes)))
+
+    def _planned(self, context: ToolContext) -> Sequence[FileChange]:
+        with for_the_model():
+            return self.plans(Planner(context.workspace, context.seen, context.output_limit))
+
+
+class ChangingTool(PlannedTool):
     """A call that changes one file."""
 
     path: str = Field(description="File, relative to the repository.")
@@ -23,29 +52,13 @@ class ChangingTool(Tool):
         """The change, on the file as it is now. Raises `WorkspaceError`."""
         raise NotImplementedError
 
-    def permission(self, context: ToolContext) -> Permission:
-        """Leave to change the file from what it is now; shows the diff."""
-        change = self._planned(context)
-        replaced = (change.before.digest if change.before else None) or ""
-        subject = str(context.workspace.resolve(self.path))
-        return Permission(Access.EDIT, subject, preview(change.diff), "diff", replaces=replaced)
+    def plans(self, planner: Planner) -> Sequence[FileChange]:
+        """The one change."""
+        return [self.plan(planner)]
 
     def changes(self, context: ToolContext) -> tuple[str, ...]:
         """The file."""
         return (context.workspace.relative(self.path),)
-
-    async def run(self, context: ToolContext) -> ToolResult:
-        """Write it, unless the file has changed meanwhile."""
-        change = self._planned(context)
-        with for_the_model():
-            apply_changes(context.workspace, [change], context.seen)
-        summary = changed_lines(change.diff)
-        note = f" ({sanitize(change.note)})" if change.note else ""
-        return ToolResult(True, summary, f"{_verb(change)} {one_line(self.path)}: {summary}{note}.")
-
-    def _planned(self, context: ToolContext) -> FileChange:
-        with for_the_model():
-            return self.plan(Planner(context.workspace, context.seen, context.output_limit))
 
 
 def preview(diff: str) -> str:
@@ -53,9 +66,9 @@ def preview(diff: str) -> str:
     return sanitize(_LONE_RETURN.sub("␍", diff))
 
 
-def changed_lines(diff: str) -> str:
-    """How many lines a diff adds and takes away: ``+3 -1``."""
-    lines = diff.splitlines()[2:]
+def changed_lines(*diffs: str) -> str:
+    """How many lines diffs add and take away: ``+3 -1``."""
+    lines = [line for diff in diffs for line in diff.splitlines()[2:]]
     added = sum(line.startswith("+") and not line.startswith("+++ ") for line in lines)
     return f"+{added} -{sum(line.startswith('-') and not line.startswith('--- ') for line in lines)}"
 
@@ -63,6 +76,11 @@ def changed_lines(diff: str) -> str:
 def one_line(path: str) -> str:
     """A path as it may stand in a title: no control characters, no second line."""
     return sanitize(path).replace("\n", "⏎")
+
+
+def _done(change: FileChange) -> str:
+    note = f" ({sanitize(change.note)})" if change.note else ""
+    return f"{_verb(change)} {one_line(change.path)}: {changed_lines(change.diff)}{note}."
 
 
 def _verb(change: FileChange) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from assistant.tools.base import ToolContext
 from assistant.tools.changing import ChangingTool, one_line
 from assistant.workspace.changes import FileChange, Planner
 
@@ -19,6 +20,10 @@ class DeleteFile(ChangingTool):
     def title(self) -> str:
         """What is deleted."""
         return f"Delete {one_line(self.path)}"
+
+    def destructive(self, context: ToolContext) -> str:
+        """The file."""
+        return f"deletes {one_line(self.path)}"
 
     def plan(self, planner: Planner) -> FileChange:
         """Everything that the file holds, gone."""

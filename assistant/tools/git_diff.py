@@ -22,6 +22,7 @@ class GitDiff(Tool):
     name: ClassVar[str] = "git_diff"
     description: ClassVar[str] = "Show what changed since the last commit, new files too."
     brief: ClassVar[str] = "Diff"
+    reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str = Field("", description="File or directory; leave out for all.")

@@ -20,6 +20,7 @@ class ListFiles(Tool):
     name: ClassVar[str] = "list_files"
     description: ClassVar[str] = "List the files of the repository that .gitignore does not name."
     brief: ClassVar[str] = "List"
+    reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str = Field("", description="Directory or glob such as src/**/*.py; leave out for all.")

@@ -22,6 +22,7 @@ class ReadFile(Tool):
         "Read a text file. Each line comes with its number and a tab, which are not part of the file."
     )
     brief: ClassVar[str] = "Read"
+    reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"start_line", "end_line"})
 
     path: str = Field(description="File, relative to the repository.")

@@ -11,6 +11,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from assistant.safety.sanitize import sanitize
+from assistant.tools.apply_patch import ApplyPatch
+from assistant.tools.ask_user import AskUser
 from assistant.tools.base import Tool, ToolError
 from assistant.tools.delete_file import DeleteFile
 from assistant.tools.edit_file import EditFile
@@ -19,9 +21,17 @@ from assistant.tools.git_diff import GitDiff
 from assistant.tools.list_files import ListFiles
 from assistant.tools.move_file import MoveFile
 from assistant.tools.read_file import ReadFile
+from assistant.tools.read_output import ReadOutput
+from assistant.tools.replace_symbol import ReplaceSymbol
+from assistant.tools.repo_map import ShowRepoMap
 from assistant.tools.run_command import RunCommand
 from assistant.tools.run_tests import RunTests
 from assistant.tools.search import Search
+from assistant.tools.spawn import Spawn
+from assistant.tools.stop_command import StopCommand
+from assistant.tools.symbols import Symbols
+from assistant.tools.todo import Todo
+from assistant.tools.web_fetch import WebFetch
 from assistant.tools.write_file import WriteFile
 from model.format import ToolCall
 from model.prompt import ToolSpec
@@ -32,25 +42,41 @@ TOOLS: tuple[type[Tool], ...] = (
     ReadFile,
     ListFiles,
     Search,
+    ShowRepoMap,
+    Symbols,
     EditFile,
+    ReplaceSymbol,
     WriteFile,
     DeleteFile,
     MoveFile,
+    ApplyPatch,
     RunCommand,
     RunTests,
     GitDiff,
+    ReadOutput,
+    StopCommand,
+    Todo,
+    AskUser,
+    Spawn,
+    WebFetch,
     Finish,
 )
 """In the order in which prompts list them; a change of order breaks every prefix cache."""
 
 _BY_NAME = {tool.name: tool for tool in TOOLS}
+LOOKING = frozenset(tool.name for tool in TOOLS if tool.reads)
+"""The tools that only look."""
 _TYPES = {str: "string", int: "integer", bool: "boolean"}
 _SHOWN = 200
 
 
-def specs(profile: Profile) -> tuple[ToolSpec, ...]:
-    """The tools as prompts offer them; the compact profile has no descriptions of arguments."""
-    return tuple(_spec(tool, profile) for tool in TOOLS if tool.compact or profile == "full")
+def specs(profile: Profile, *, network: bool = False) -> tuple[ToolSpec, ...]:
+    """The tools as prompts offer them; the compact profile has no descriptions of arguments.
+
+    `network` is the user's setting: without it no tool is offered that needs the network.
+    """
+    offered = (tool for tool in TOOLS if network or not tool.needs_network)
+    return tuple(_spec(tool, profile) for tool in offered if tool.compact or profile == "full")
 
 
 def read_call(call: ToolCall) -> Tool:
@@ -80,13 +106,15 @@ def _spec(tool: type[Tool], profile: Profile) -> ToolSpec:
 
 def _property(field: FieldInfo, profile: Profile) -> dict[str, Any]:
     kinds = (field.annotation, *get_args(field.annotation))
-    schema = next(_schema(kind, profile) for kind in kinds if kind in _TYPES or get_origin(kind) is list)
+    schema = next(_schema(kind, profile) for kind in kinds if kind in _TYPES or get_origin(kind) in (list, Literal))
     return schema | ({"description": field.description or ""} if profile == "full" else {})
 
 
 def _schema(kind: Any, profile: Profile) -> dict[str, Any]:
     if kind in _TYPES:
         return {"type": _TYPES[kind]}
+    if get_origin(kind) is Literal:
+        return {"type": "string", "enum": list(get_args(kind))}
     item = get_args(kind)[0]
     if item in _TYPES:
         return {"type": "array", "items": {"type": _TYPES[item]}}

@@ -1,23 +1,32 @@
-"""`run_command`: a shell command in the sandbox."""
+"""`run_command`: a shell command in the sandbox, waited for or in the background."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
+from assistant.errors import UserError
+from assistant.jobs import Job, Start, ended
 from assistant.safety.confinement.folders import writable_folders
+from assistant.safety.confinement.process import CommandResult, Deadline
 from assistant.safety.confinement.toolchains import command_path, is_under
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
+from assistant.safety.shell.danger import destructive
 from assistant.safety.shell.exact import outside_targets, programs, reaches_network, replaced_files
 from assistant.safety.shell.parsing import Parsed, parse
-from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, cut_result, fitted, for_the_model
 from assistant.workspace.files import Workspace
 from assistant.workspace.snapshots import FILE_LIMIT
+
+_FIRST_LOOK = 1.0
+"""Seconds that a command is watched before it goes to the background, for what fails at once; our choice."""
 
 
 class RunCommand(Tool):
@@ -29,15 +38,18 @@ class RunCommand(Tool):
         "and without network or write neither the network nor files outside are reached."
     )
     brief: ClassVar[str] = "Shell"
-    full_only: ClassVar[frozenset[str]] = frozenset({"network", "write"})
+    full_only: ClassVar[frozenset[str]] = frozenset({"network", "write", "background"})
 
     command: str = Field(description="The command line.", min_length=1)
     network: bool = Field(False, description="Open the network; the user is asked, so only where it must be.")
     write: str = Field("", description="A folder outside the repository to write in, from /; the user is asked.")
+    background: bool = Field(
+        False, description="Do not wait for its end, as for a server; read_output and stop_command take its job id."
+    )
 
     def title(self) -> str:
         """What is run."""
-        return f"Run {self.command}"
+        return f"Run {self.command}{' in the background' * self.background}"
 
     def permission(self, context: ToolContext) -> Permission:
         """Leave to run exactly this command line, with the programs as they are now."""
@@ -51,22 +63,39 @@ class RunCommand(Tool):
     def changes(self, context: ToolContext) -> None:
         """Whatever it likes."""
 
+    def destructive(self, context: ToolContext) -> str:
+        """What of the line may destroy more than undo brings back."""
+        parsed = parse(self.command)
+        if lost := _lost(parsed, context.workspace):
+            return f"deletes or replaces {', '.join(lost)}, which undo does not keep"
+        name = destructive(parsed)
+        return f"runs {name}, which may destroy what undo does not keep" if name else ""
+
     async def run(self, context: ToolContext) -> ToolResult:
-        """Its exit code and its output."""
+        """Its exit code and its output; or its job id, where it is or goes to the background."""
         with for_the_model():
-            result = await context.sandbox.run(
+            if self.background:
+                context.jobs.check_room()
+            job = context.jobs.begin(self.command, self._start(context), context.command_timeout, context.host.put_out)
+            detached = await watched(job, context, _FIRST_LOOK if self.background else None)
+            if not detached:
+                return _finished(job.task.result(), context)
+        return _sent(job, context, asked=self.background)
+
+    def _start(self, context: ToolContext) -> Start:
+        folders = self._folders(context.sandbox)
+
+        async def start(take: Callable[[str], None], deadline: Deadline) -> CommandResult:
+            return await context.sandbox.run(
                 self.command,
                 cwd=context.workspace.root,
-                timeout=context.command_timeout,
+                timeout=deadline,
+                on_output=take,
                 network=self.network,
-                write=self._folders(context.sandbox),
+                write=folders,
             )
-        end = f"exit code {result.exit_code}"
-        if result.timed_out:
-            end = f"stopped after {context.command_timeout:g} s without an end"
-        output = fitted(result.output, context.output_limit).strip("\n")
-        summary = f"{end}, {result.seconds:.1f} s"
-        return ToolResult(result.exit_code == 0, summary, f"{end}\n{output or '(no output)'}")
+
+        return start
 
     def _folders(self, sandbox: Sandbox) -> tuple[Path, ...]:
         """The folder that the call asks for, if the user's settings do not open it already."""
@@ -87,6 +116,42 @@ class RunCommand(Tool):
         if closed and sandbox.contains:
             raise ToolError(f"{closed[0]} is outside the repository; write inside it, or name the folder in `write`.")
         return (*map(str, folders), *closed)
+
+
+async def watched(job: Job, context: ToolContext, seconds: float | None = None) -> bool:
+    """Wait for a command; True if it was sent to the background, as the user wished or because `seconds` are over.
+
+    Where the wait is given up the command is stopped. Raises `UserError` where it could not be started.
+    """
+    detached, over = context.host.detached, False
+    try:
+        over = await job.wait(seconds, detached)
+        while not over:
+            try:
+                context.jobs.detach(job)
+                return True
+            except UserError as error:
+                detached.clear()
+                job.shown.add(f"\n[{error}]\n")
+                over = await job.wait(None, detached)
+    except asyncio.CancelledError:
+        await job.stop()
+        raise
+    return False
+
+
+def _finished(result: CommandResult, context: ToolContext) -> ToolResult:
+    end = ended(result, context.command_timeout)
+    found = cut_result(result.exit_code == 0, end, result.output, context.output_limit)
+    return replace(found, summary=f"{end}, {result.seconds:.1f} s")
+
+
+def _sent(job: Job, context: ToolContext, *, asked: bool) -> ToolResult:
+    """What is told of a command that goes on."""
+    said = f"It runs in the background as {job.id}" if asked else f"The user sent it to the background as {job.id}"
+    advice = f"read_output with id {job.id} shows its output, stop_command ends it; go on meanwhile"
+    so_far = fitted("\n".join(text for _, text in job.output.lines()), context.output_limit).strip("\n")
+    return ToolResult(True, f"in the background: {job.id}", f"{said}; {advice}.\n{so_far or '(no output yet)'}")
 
 
 def _lost(parsed: Parsed, workspace: Workspace) -> tuple[str, ...]:

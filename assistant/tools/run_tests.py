@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
 
+from assistant.jobs import Shown
 from assistant.safety.permissions import Permission
-from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, fitted, for_the_model
+from assistant.safety.sanitize import Sanitizer
+from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, cut_result, for_the_model
 from assistant.tools.run_command import running
 from assistant.workspace.tests import TestReport, run_tests, with_target
 
@@ -39,16 +42,25 @@ class RunTests(Tool):
     async def run(self, context: ToolContext) -> ToolResult:
         """What passed, what failed, and the output."""
         command = self._command(context)
-        with for_the_model():
-            report = await run_tests(
-                context.sandbox, context.workspace, command, timeout=context.command_timeout, throwaway=True
-            )
+        shown, sanitizer = Shown(context.host.put_out), Sanitizer()
+        try:
+            with for_the_model():
+                report = await run_tests(
+                    context.sandbox,
+                    context.workspace,
+                    command,
+                    timeout=context.command_timeout,
+                    throwaway=True,
+                    on_output=lambda text: shown.add(sanitizer.feed(text)),
+                )
+        finally:
+            shown.close()
         summary = _summary(report)
         failed = [f"failed: {name}" for name in report.failed[:_NAMED]]
         if len(report.failed) > _NAMED:
             failed.append(f"… and {len(report.failed) - _NAMED} more")
-        output = fitted(report.output, context.output_limit).strip("\n")
-        return ToolResult(report.ok, summary, "\n".join([summary, *failed, output]))
+        found = cut_result(report.ok, "\n".join([summary, *failed]), report.output, context.output_limit)
+        return replace(found, summary=summary)
 
     def _command(self, context: ToolContext) -> str:
         if context.test_command is None:

@@ -21,6 +21,7 @@ class Search(Tool):
     name: ClassVar[str] = "search"
     description: ClassVar[str] = "Search the files of the repository line by line. Gives path, line number and line."
     brief: ClassVar[str] = "Search"
+    reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
     pattern: str = Field(description="Regular expression (Python's), or plain text.")

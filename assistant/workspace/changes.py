@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.workspace.edit import Edit, plan_edits, unified_diff
 from assistant.workspace.elided import refuse_elided
@@ -17,12 +17,16 @@ from assistant.workspace.text import TextFile, digest
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file before and after; None: there is none. `path` is relative, `note` says what the model should know."""
+    """A file before and after; None: there is none. `path` is relative, `note` says what the model should know.
+
+    `form` is the file that a new one comes from, whose encoding and mode it keeps.
+    """
 
     path: str
     before: TextFile | None
     after: str | None
     note: str = ""
+    form: TextFile | None = None
 
     @property
     def diff(self) -> str:
@@ -32,7 +36,7 @@ class FileChange:
     @property
     def data(self) -> bytes | None:
         """The bytes of the file afterwards."""
-        return None if self.after is None else (self.before or TextFile("")).encode(self.after)
+        return None if self.after is None else (self.before or self.form or TextFile("")).encode(self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,19 @@ class Planner:
         self.refuse_changed(name, before, edits[0].old if edits else "")
         plan = plan_edits(before.text, [_in_form(edit, before) for edit in edits])
         if not plan.exact and not self.seen.knows(name):
-            raise EditError(self._unread(name, before, edits[0].old))
-        return _checked(FileChange(name, before, plan.new_text, plan.note))
+            raise EditError(self.unread(name, before, edits[0].old))
+        return checked(FileChange(name, before, plan.new_text, plan.note))
 
     def write(self, path: str, content: str) -> FileChange:
         """All of a file. Raises `ChangedError` with the fresh text, `WorkspaceError`."""
         self.workspace.check_writable(path)
         name = self.workspace.relative(path)
         if not self.workspace.exists(path):
-            return _checked(FileChange(name, None, content))
+            return checked(FileChange(name, None, content))
         before = self.workspace.read(path)
         self.refuse_changed(name, before, "")
         refuse_elided(before.text, before.text, content)
-        return _checked(FileChange(name, before, _in_form(Edit("", content), before).new))
+        return checked(FileChange(name, before, _in_form(Edit("", content), before).new))
 
     def delete(self, path: str) -> FileChange:
         """A text file, deleted. Raises `ChangedError` with the fresh text, `WorkspaceError`."""
@@ -85,7 +89,8 @@ class Planner:
             said = f"{name} changed since you read it; nothing was done. Look again and call anew. It now reads"
             raise ChangedError(f"{said}:\n{fresh(file.text, wanted, self.limit)}")
 
-    def _unread(self, name: str, file: TextFile, wanted: str) -> str:
+    def unread(self, name: str, file: TextFile, wanted: str) -> str:
+        """What is said where a file that was never read does not hold the text exactly; it is shown, so known then."""
         self.seen.show(name, file.digest or "")
         said = f"You have not read {name}, and the old text is not exactly in it; nothing was done. It reads"
         return f"{said}:\n{fresh(file.text, wanted, self.limit)}"
@@ -101,7 +106,8 @@ def apply_changes(workspace: Workspace, changes: Sequence[FileChange], seen: See
     done: list[FileChange] = []
     try:
         for change in changes:
-            workspace.put(change.path, change.data, None, change.before.digest if change.before else None)
+            mode = change.form.mode if change.form else None
+            workspace.put(change.path, change.data, mode, change.before.digest if change.before else None)
             done.append(change)
     except WorkspaceError as error:
         left = [change.path for change in reversed(done) if not _taken_back(workspace, change)]
@@ -133,7 +139,7 @@ def _left(paths: Sequence[str]) -> str:
     return f" These files were changed already and could not be put back: {', '.join(paths)}." if paths else ""
 
 
-def _checked(change: FileChange) -> FileChange:
+def checked(change: FileChange) -> FileChange:
     """The change, once it can be encoded, with a warning where it breaks the syntax."""
     assert change.after is not None
     before = change.before.text if change.before else None
@@ -145,7 +151,7 @@ def _checked(change: FileChange) -> FileChange:
     if before is None:
         warning = f"warning: the file does not parse, the first error is at line {line}"
     note = "; ".join(filter(None, [change.note, warning]))
-    return FileChange(change.path, change.before, change.after, note)
+    return replace(change, note=note)
 
 
 def _in_form(edit: Edit, file: TextFile) -> Edit:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from assistant.apart import APART
-from assistant.workspace.languages import language_of, parser
+from assistant.workspace.languages import language_of, parsed
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 _LARGEST = 1_000_000
 _SECONDS = 0.1
-_PIECE = 65_536
 
 
 def broken_line(path: str, before: str | None, after: str) -> int | None:
@@ -41,20 +38,11 @@ def first_error_here(path: str, text: str) -> int | None:
     language, data = language_of(path), text.encode("utf-8", "replace")
     if language is None or len(data) > _LARGEST:
         return None
-    reader = parser(language)
-    try:
-        tree = reader.parse(lambda offset, _: data[offset : offset + _PIECE], progress_callback=_clock())
-    except ValueError:
-        reader.reset()
+    tree = parsed(language, data, _SECONDS)
+    if tree is None:
         return None
     error = _first(tree.root_node)
     return error.start_point.row + 1 if error else None
-
-
-def _clock() -> Callable[[int, bool], bool]:
-    """Says when the time is over."""
-    end = time.perf_counter() + _SECONDS
-    return lambda _offset, _error: time.perf_counter() > end
 
 
 def _first(node: Node) -> Node | None:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,22 @@ async def run_tests(
     *,
     timeout: float = 300.0,  # noqa: ASYNC109 - the report says that time ran out
     throwaway: bool = True,
+    on_output: Callable[[str], None] | None = None,
 ) -> TestReport:
     """Run the test command for at most `timeout` seconds; with `throwaway` the repository stays as it is.
+
+    `on_output` gets the raw output as it comes.
 
     Raises `SandboxError` where it cannot be started.
     """
     result = await sandbox.run(
-        command, cwd=workspace.root, timeout=timeout, throwaway=throwaway, env=_ENVIRONMENT, output_limit=_OUTPUT_LIMIT
+        command,
+        cwd=workspace.root,
+        timeout=timeout,
+        throwaway=throwaway,
+        env=_ENVIRONMENT,
+        output_limit=_OUTPUT_LIMIT,
+        on_output=on_output,
     )
     output = sanitize(result.output)
     passed, failed = read_outcomes(output)

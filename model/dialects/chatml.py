@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from model.format import Reply, Segment, ThinkRequest, ToolCall
-from model.prompt import CallWriter, Message, Opening, PieceList, Prompt, ToolSpec
+from model.prompt import CallWriter, Message, Opening, Piece, PieceList, Prompt, Role, ToolSpec
 from model.surrogates import replace_surrogates
 
 _HERMES_HEAD = (
@@ -45,9 +45,12 @@ def turns(
     messages: Sequence[Message],
     write_call: CallWriter,
     layout: Layout = Layout(),
+    start: int = 0,
+    stop: int | None = None,
 ) -> None:
-    """Everything between the system turn and the generation prompt; tool results in a row share one user turn."""
-    for index, message in enumerate(messages):
+    """The turns of messages `start` to `stop`; tool results in a row share one user turn."""
+    for index in range(start, len(messages) if stop is None else stop):
+        message = messages[index]
         match message.role:
             case "tool":
                 first = index == 0 or messages[index - 1].role != "tool"
@@ -97,10 +100,49 @@ def _written(call: ToolCall, write_call: CallWriter) -> str:
     return out.inert()
 
 
+def end_of_thought(written: str, segment: Segment) -> Opening:
+    """Where a dialect has no judge: an open thought is ended, and anything else goes on."""
+    if segment is not Segment.THINK:
+        return Opening(written, segment)
+    return Opening(f"{written.rstrip()}\n</think>\n\n", Segment.ANSWER)
+
+
+_KEPT = 3
+"""Conversations that a dialect remembers: a session, a sub-agent of it, and one more; our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The pieces of a conversation without its last message, of which only the role counts here."""
+
+    messages: tuple[Message, ...]
+    next: Role
+    tools: tuple[ToolSpec, ...]
+    pieces: tuple[Piece, ...]
+
+    def begins(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> bool:
+        """Whether the conversation is this one with more behind it. What is equal may not look so in JSON."""
+        count = len(self.messages)
+        if len(messages) <= count or messages[count].role != self.next or not _are(self.tools, tools):
+            return False
+        return all(
+            old is new or (not old.calls and old == new) for old, new in zip(self.messages, messages, strict=False)
+        )
+
+
 class ChatMLDialect:
-    """What the dialects have in common: an opening is markup behind the generation prompt, and can be replaced."""
+    """What the dialects have in common.
+
+    An opening is markup behind the generation prompt, and can be replaced. Transcripts grow at their end, so what was
+    written of the last few is kept, and a longer one of the same beginning costs only what is new.
+    """
 
     name: str
+    _write_call: CallWriter
+    _layout: Layout = Layout()
+
+    def __init__(self) -> None:
+        self._kept: tuple[_Written, ...] = ()
 
     def reopen(self, prompt: Prompt, opening: Opening) -> Prompt:
         """The same prompt with another opening."""
@@ -113,6 +155,27 @@ class ChatMLDialect:
         """Go on inside `segment`, right behind `written`."""
         return Opening(written, segment)
 
+    def _head(self, out: PieceList, system: Message | None, tools: Sequence[ToolSpec]) -> None:
+        """The system turn."""
+        raise NotImplementedError
+
+    def _conversation(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> PieceList:
+        """The system turn and all others."""
+        system = messages[0] if messages and messages[0].role == "system" else None
+        kept = next((one for one in self._kept if one.begins(messages, tools)), None)
+        out, start = PieceList(kept.pieces if kept else ()), len(kept.messages) if kept else int(system is not None)
+        if kept is None:
+            self._head(out, system, tools)
+        settled = len(messages) - 1
+        if settled > 0:
+            turns(out, messages, self._write_call, self._layout, start, settled)
+            others = [one for one in self._kept if one is not kept]
+            written = _Written(messages[:settled], messages[settled].role, tools, out.pieces())
+            self._kept = (written, *others[: _KEPT - 1])
+            start = max(start, settled)
+        turns(out, messages, self._write_call, self._layout, start)
+        return out
+
     def _prompt(
         self,
         out: PieceList,
@@ -122,6 +185,10 @@ class ChatMLDialect:
         opening: Opening,
     ) -> Prompt:
         return Prompt(self.name, tuple(messages), tuple(tools), think, _encodable(opening), out.pieces())
+
+
+def _are(old: Sequence[object], new: Sequence[object]) -> bool:
+    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
 
 
 def _encodable(opening: Opening) -> Opening:

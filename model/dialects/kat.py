@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from model.calls import write_json_call
-from model.dialects.chatml import ChatMLDialect, hermes_tools, turns, written_calls
+from model.dialects.chatml import ChatMLDialect, hermes_tools, written_calls
 from model.escape import escape
 from model.format import Mode, Reply, ReplyParser, Segment, ThinkRequest, kat_grammar
 from model.prompt import Message, Opening, PieceList, Prompt, ToolSpec
@@ -19,21 +19,12 @@ class KatDialect(ChatMLDialect):
     """Renders byte for byte as KAT-V1's chat template does, with history already stripped to answers."""
 
     name = "kat"
+    _write_call = staticmethod(write_json_call)
 
     def render(self, messages: Iterable[Message], tools: Iterable[ToolSpec], think: ThinkRequest, why: str) -> Prompt:
         """The prompt for the next reply; a forced mode is prefilled behind the judge text `why`."""
         all_messages, all_tools = tuple(messages), tuple(tools)
-        out = PieceList()
-        system = all_messages[0] if all_messages and all_messages[0].role == "system" else None
-        out.markup("<|im_start|>system\n")
-        if system:
-            out.text(system.content)
-        elif not all_tools:
-            out.markup("You are a helpful assistant.")
-        if all_tools:
-            hermes_tools(out, all_tools)
-        out.markup("<|im_end|>\n")
-        turns(out, all_messages[1:] if system else all_messages, write_json_call)
+        out = self._conversation(all_messages, all_tools)
         opening = _opening(think, why)
         out.markup(GENERATION_PROMPT + opening.text)
         return self._prompt(out, all_messages, all_tools, think, opening)
@@ -48,6 +39,16 @@ class KatDialect(ChatMLDialect):
             case _:
                 return Opening(written, segment)
 
+    def answer(self, written: str, segment: Segment) -> Opening:
+        """As `cut`, but an open judge ends with thinking off."""
+        match segment:
+            case Segment.JUDGE:
+                return Opening(written.rstrip() + _OFF, Segment.ANSWER)
+            case Segment.MODE:
+                return Opening(written.rstrip() + _OFF.removeprefix("\n</judge>"), Segment.ANSWER)
+            case _:
+                return self.cut(written, segment)
+
     def parser(self) -> ReplyParser:
         """A parser that starts inside the judge."""
         return ReplyParser(kat_grammar())
@@ -57,6 +58,16 @@ class KatDialect(ChatMLDialect):
         on = f"{_ON}{escape(reply.think)}\n</think>\n\n<answer>\n"
         text = f"{escape(reply.judge)}{on if reply.mode is Mode.ON else _OFF}{escape(reply.answer)}\n</answer>"
         return "\n".join([text, *written_calls(reply, write_json_call)])
+
+    def _head(self, out: PieceList, system: Message | None, tools: Sequence[ToolSpec]) -> None:
+        out.markup("<|im_start|>system\n")
+        if system:
+            out.text(system.content)
+        elif not tools:
+            out.markup("You are a helpful assistant.")
+        if tools:
+            hermes_tools(out, tools)
+        out.markup("<|im_end|>\n")
 
 
 def _opening(think: ThinkRequest, why: str) -> Opening:

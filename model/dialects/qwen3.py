@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from model.calls import JsonCallReader, write_json_call
-from model.dialects.chatml import ChatMLDialect, hermes_tools, turns, written_calls
+from model.dialects.chatml import ChatMLDialect, end_of_thought, hermes_tools, written_calls
 from model.escape import escape
 from model.format import Mode, Reply, ReplyParser, Segment, ThinkRequest, think_tag_grammar
 from model.prompt import Message, Opening, PieceList, Prompt, ToolSpec
@@ -15,28 +15,23 @@ class Qwen3Dialect(ChatMLDialect):
     """Renders as Qwen3's chat template does; ``enable_thinking=False`` there is an empty thought here."""
 
     name = "qwen3"
+    _write_call = staticmethod(write_json_call)
 
     def render(self, messages: Iterable[Message], tools: Iterable[ToolSpec], think: ThinkRequest, why: str) -> Prompt:
         """The prompt for the next reply; `why` is not shown, these models have no judge."""
         all_messages, all_tools = tuple(messages), tuple(tools)
-        out = PieceList()
-        system = all_messages[0] if all_messages and all_messages[0].role == "system" else None
-        if system or all_tools:
-            out.markup("<|im_start|>system\n")
-            out.text(system.content if system else "")
-            if all_tools:
-                hermes_tools(out, all_tools) if system else _tools_alone(out, all_tools)
-            out.markup("<|im_end|>\n")
-        turns(out, all_messages[1:] if system else all_messages, write_json_call)
+        out = self._conversation(all_messages, all_tools)
         opening = _opening(think)
         out.markup("<|im_start|>assistant\n" + opening.text)
         return self._prompt(out, all_messages, all_tools, think, opening)
 
     def cut(self, written: str, segment: Segment) -> Opening:
         """End an open thought; the answer follows."""
-        if segment is not Segment.THINK:
-            return Opening(written, segment)
-        return Opening(f"{written.rstrip()}\n</think>\n\n", Segment.ANSWER)
+        return end_of_thought(written, segment)
+
+    def answer(self, written: str, segment: Segment) -> Opening:
+        """As `cut`: there is no judge."""
+        return end_of_thought(written, segment)
 
     def parser(self) -> ReplyParser:
         """A parser that starts where an answer or a ``<think>`` may come."""
@@ -48,8 +43,17 @@ class Qwen3Dialect(ChatMLDialect):
         text = f"<think>\n{think}\n</think>\n\n{escape(reply.answer)}"
         return "\n".join([text, *written_calls(reply, write_json_call)])
 
+    def _head(self, out: PieceList, system: Message | None, tools: Sequence[ToolSpec]) -> None:
+        if not system and not tools:
+            return
+        out.markup("<|im_start|>system\n")
+        out.text(system.content if system else "")
+        if tools:
+            hermes_tools(out, tools) if system else _tools_alone(out, tools)
+        out.markup("<|im_end|>\n")
 
-def _tools_alone(out: PieceList, tools: tuple[ToolSpec, ...]) -> None:
+
+def _tools_alone(out: PieceList, tools: Sequence[ToolSpec]) -> None:
     """Qwen3 starts a system turn that holds nothing but tools without the blank lines."""
     inner = PieceList()
     hermes_tools(inner, tools)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from model.calls import XmlCallReader, write_xml_call
-from model.dialects.chatml import ChatMLDialect, Layout, turns, written_calls
+from model.dialects.chatml import ChatMLDialect, Layout, end_of_thought, written_calls
 from model.escape import escape
 from model.format import Reply, ReplyParser, Segment, ThinkRequest, think_tag_grammar
 from model.prompt import Message, Opening, PieceList, Prompt, ToolSpec
@@ -33,25 +33,23 @@ class Qwen3CoderDialect(ChatMLDialect):
     """Renders as Qwen3-Coder's chat template does. The models never think, whatever is asked."""
 
     name = "qwen3_coder"
+    _write_call = staticmethod(write_xml_call)
+    _layout = _LAYOUT
 
     def render(self, messages: Iterable[Message], tools: Iterable[ToolSpec], think: ThinkRequest, why: str) -> Prompt:
-        """The prompt for the next reply; `think` is kept for the record only."""
+        """The prompt for the next reply. It cannot ask for a mode, so its `think` is always AUTO."""
         all_messages, all_tools = tuple(messages), tuple(tools)
-        out = PieceList()
-        system = all_messages[0] if all_messages and all_messages[0].role == "system" else None
-        if system or all_tools:
-            out.markup("<|im_start|>system\n")
-            out.text(system.content) if system else out.markup(_DEFAULT_SYSTEM)
-            if all_tools:
-                _tools(out, all_tools)
-            out.markup("<|im_end|>\n")
-        turns(out, all_messages[1:] if system else all_messages, write_xml_call, _LAYOUT)
+        out = self._conversation(all_messages, all_tools)
         out.markup("<|im_start|>assistant\n")
-        return self._prompt(out, all_messages, all_tools, think, Opening("", Segment.ANSWER))
+        return self._prompt(out, all_messages, all_tools, ThinkRequest.AUTO, Opening("", Segment.ANSWER))
 
     def cut(self, written: str, segment: Segment) -> Opening:
-        """There is nothing to cut but the answer, which goes on."""
-        return Opening(written, segment)
+        """End a thought, should the model have begun one; the answer follows."""
+        return end_of_thought(written, segment)
+
+    def answer(self, written: str, segment: Segment) -> Opening:
+        """As `cut`: there is no judge."""
+        return end_of_thought(written, segment)
 
     def parser(self) -> ReplyParser:
         """A parser for an answer with XML calls."""
@@ -61,8 +59,17 @@ class Qwen3CoderDialect(ChatMLDialect):
         """The answer and its calls."""
         return "\n".join([escape(reply.answer), *written_calls(reply, write_xml_call)])
 
+    def _head(self, out: PieceList, system: Message | None, tools: Sequence[ToolSpec]) -> None:
+        if not system and not tools:
+            return
+        out.markup("<|im_start|>system\n")
+        out.text(system.content) if system else out.markup(_DEFAULT_SYSTEM)
+        if tools:
+            _tools(out, tools)
+        out.markup("<|im_end|>\n")
 
-def _tools(out: PieceList, tools: tuple[ToolSpec, ...]) -> None:
+
+def _tools(out: PieceList, tools: Sequence[ToolSpec]) -> None:
     out.markup(_HEAD)
     for tool in tools:
         out.markup("\n<function>\n<name>")

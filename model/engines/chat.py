@@ -28,6 +28,8 @@ _PLAIN_TAILS = ("<think>\n", "<think>\n\n</think>\n\n", "<think_on>\n<think>\n",
 class ChatEngine(RemoteEngine):
     """Streams from /v1/chat/completions and writes what comes in the prompt's dialect."""
 
+    continues = False
+
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """The reply as text of the prompt's dialect. Raises `EngineRefused` where a cut reply should go on."""
         if prompt.opening.text and not prompt.opening.text.endswith(_PLAIN_TAILS):

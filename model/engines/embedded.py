@@ -222,7 +222,7 @@ class _Turn:
         part.text += text
         certain = self.stops.feed(text)
         self.over = self.stops.hit
-        return Delta(certain, tokens) if certain else None
+        return Delta(certain, tokens, usage=self._usage) if certain else None
 
     def follow(self, part: _Part) -> tuple[str, Segment | None]:
         """The markup behind a finished segment, and the segment that comes next."""
@@ -262,10 +262,11 @@ class _Turn:
         timings = chunk.get("timings") or {}
         new = max(0, int(timings.get("predicted_n", part.tokens)) - part.tokens)
         part.tokens += new
-        cached = self._usage.cached
         if self._first and "cache_n" in timings:
-            self._first, cached = False, int(timings["cache_n"])
-        self._usage = replace(self._usage, cached=cached, completion=self._usage.completion + new)
+            self._first = not timings.get("predicted_n")
+            prefill = timings.get("prompt_ms", 0.0) / 1000
+            self._usage = replace(self._usage, cached=int(timings["cache_n"]), prefill=prefill)
+        self._usage = replace(self._usage, completion=self._usage.completion + new)
         return new
 
     def _fail(self, message: str) -> None:

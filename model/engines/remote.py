@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from model.dialects import dialect_of_model
 from model.engine import SILENCE, Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
@@ -25,6 +25,8 @@ class RemoteEngine:
     prompts are sent as token ids where the protocol can. `silence` is in seconds without a byte; the first of
     `retries` attempts comes after `backoff` seconds, each next one after twice as long.
     """
+
+    continues: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class RemoteEngine:
         if not model:
             raise EngineRefused(f"{name} lists no model; load one there, or name one with --model")
         dialect = self._dialect or dialect_of_model(model)
-        return EngineInfo(name, model, dialect, _context(found or {}), self._why)
+        return EngineInfo(name, model, dialect, _context(found or {}), self._why, self.continues)
 
 
 Reader = Callable[[Mapping[str, Any]], str]
@@ -127,7 +129,7 @@ class _Progress:
     def take(self, event: Mapping[str, Any]) -> int | None:
         """Note usage and finish; the tokens that the event adds, or None where it does not say."""
         before = self.usage.completion if self.usage else 0
-        usage = _usage(event.get("usage"))
+        usage = _usage(event)
         self.usage = usage or self.usage
         return max(0, usage.completion - before) if usage else None
 
@@ -154,7 +156,7 @@ async def _texts(events: AsyncIterator[dict[str, Any]], state: _Progress, read: 
         state.end(choice.get("finish_reason"))
         tokens += counted if counted is not None else int(bool(text))
         if text:
-            yield Delta(text, tokens)
+            yield Delta(text, tokens, usage=state.usage if counted is not None else None)
             tokens = 0
 
 
@@ -180,12 +182,16 @@ def sampling_body(sampling: Sampling) -> dict[str, Any]:
     return body
 
 
-def _usage(data: object) -> Usage | None:
+def _usage(event: Mapping[str, Any]) -> Usage | None:
+    """The tokens that an event tells of; llama-server adds the milliseconds of the prompt, with the last event."""
+    data, timings = event.get("usage"), event.get("timings")
     if not isinstance(data, dict):
         return None
     details = data.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    return Usage(_int(data.get("prompt_tokens")), _int(cached), _int(data.get("completion_tokens")))
+    spent = timings.get("prompt_ms") if isinstance(timings, dict) else None
+    prefill = spent / 1000 if isinstance(spent, int | float) else None
+    return Usage(_int(data.get("prompt_tokens")), _int(cached), _int(data.get("completion_tokens")), prefill)
 
 
 def _int(value: object) -> int:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from assistant.config import Settings
-from assistant.events import ApprovalAsked, Decision, RunFinished, StepFinished
+from assistant.events import ApprovalAsked, Decision, QuestionAsked, RunFinished, StepFinished
 from assistant.opening import Place, open_pilot
 from assistant.sessions import read
 from model.engines.http import HttpEngine
@@ -21,6 +21,7 @@ class Session:
         self.pilot, self.server, self.root = pilot, server, root
         self.events = []
         self.answers = []
+        self.said = []
 
     async def say(self, text, think=ThinkRequest.AUTO, on=None):
         """Send a message; `on` is called with every event."""
@@ -30,6 +31,8 @@ class Session:
             if isinstance(event, ApprovalAsked) and self.answers:
                 decision, *note = self.answers.pop(0)
                 self.pilot.decide(event.id, decision, *note)
+            if isinstance(event, QuestionAsked):
+                self.pilot.answer(event.id, self.said.pop(0) if self.said else "Go on")
             if on:
                 on(event)
         assert isinstance(self.events[-1], RunFinished)
@@ -61,7 +64,7 @@ def session(tmp_path):
             "PATH": "/usr/bin:/bin",
         }
         with ScriptedServer([*script]) as server:
-            engine = HttpEngine(server.url, retries=1, backoff=0.01)
+            engine = HttpEngine(server.url, dialect=settings.get("dialect"), retries=1, backoff=0.01)
             pilot = await open_pilot(
                 Place(root, environ=environ), engine, Settings(**settings), allow=allow, interactive=interactive
             )

@@ -60,7 +60,7 @@ def test_rules(rule: str, edit: str, command: str) -> None:
 
 @pytest.mark.parametrize("rule", ["edits", "", "command:", "edit:*.py", "ALL"])
 def test_an_unknown_rule_is_refused_with_the_valid_ones(rule: str) -> None:
-    with pytest.raises(ValueError, match="read, edit, command, command:PATTERN, network, outside or all"):
+    with pytest.raises(ValueError, match=r"read, edit, command, command:PATTERN, network, outside, mcp, .* or all"):
         Permissions([rule], interactive=True, sandboxed=True)
 
 

@@ -157,8 +157,9 @@ async def test_a_run_ends_at_its_limit_of_steps(session):
 
 
 async def test_a_reply_without_an_answer_is_said(session):
-    async with session({"reply": "I never close my judge"}) as s:
+    async with session({"reply": "I never close my judge", "times": 2}) as s:
         end = await s.say("go")
+        assert end.steps == 2
         assert end.status is RunStatus.FAILED
         assert "--dialect" in end.message
 

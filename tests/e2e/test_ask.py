@@ -51,7 +51,9 @@ def test_what_is_not_allowed_is_refused_with_the_rule_that_would_allow_it(kat, r
 def test_what_is_allowed_is_done(kat, repository, serve):
     edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
     server = serve(
-        {"reply": reply("Now.", edit, ("run_tests", {}))}, {"reply": reply("", ("finish", {"message": "Mended."}))}
+        {"reply": reply("Now.", edit, ("run_tests", {}))},
+        {"reply": reply("", ("finish", {"message": "Mended."}))},
+        {"reply": reply("", ("finish", {"message": "Mended."}), think="All tests pass.")},
     )
     outcome = kat("ask", "Fix it", "--repo", repository, "--engine", server.url, "--allow", "edit", "--json")
     assert outcome.code == 0

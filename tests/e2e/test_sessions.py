@@ -71,7 +71,9 @@ def test_list_search_fork_export_prune(kat, repository, tmp_path, serve):
     assert ids(kat, "--repo", other) == [docs]
     assert ids(kat, "nothing", "like", "this") == []
 
-    forked = json.loads(kat("sessions", "fork", parser, "--at", "1", "--json").out)["id"]
+    renamed = json.loads(kat("sessions", "rename", parser, "the parser", "--json").out)
+    assert renamed == {"id": parser, "name": "the parser"}
+    forked = json.loads(kat("sessions", "fork", "the parser", "--at", "1", "--json").out)["id"]
     assert len(ids(kat)) == 3
     one_sentence(kat("sessions", "fork", parser, "--at", "7"), "no step 7")
 

@@ -108,6 +108,8 @@ def test_escape_stops_and_what_came_stays(terminal, serve):
     screen.type("go\r")
     screen.until("word word")
     screen.type("\x1b")
+    screen.until("stopping after this step")
+    screen.type("\x1b")
     screen.until("stopped")
     screen.type("again\r")
     screen.until("Next.")

@@ -93,6 +93,26 @@ def test_kat_equals_the_template_byte_for_byte(system, turns, with_tools):
     assert KAT.render(everything, tools, ThinkRequest.AUTO, "").text == expected
 
 
+@pytest.mark.parametrize("name", DIALECTS)
+@settings(max_examples=60, deadline=None)
+@given(start=messages, ways=st.lists(st.tuples(st.integers(0, 9), messages, st.booleans()), max_size=4))
+def test_a_conversation_that_grew_or_changed_is_written_as_if_it_were_new(name, start, ways):
+    """Each way keeps some messages of the conversation before and goes on from there, with the same tools or others."""
+    speaker, conversation = type(DIALECTS[name])(), start
+    for kept, more, with_tools in [(0, start, True), *ways]:
+        conversation = [*conversation[:kept], *more]
+        tools = (TOOL,) if with_tools else ()
+        prompt = speaker.render(conversation, tools, ThinkRequest.ON, "Why.")
+        assert prompt == type(speaker)().render(conversation, tools, ThinkRequest.ON, "Why.")
+
+
+def test_arguments_that_are_equal_but_look_apart_are_written_as_they_are():
+    speaker = type(KAT)()
+    for value in (1, True, 1.0):
+        said = [Message("assistant", "", (ToolCall("read_file", {"line": value}),)), Message("tool", "x")]
+        assert f'"line": {json.dumps(value)}' in speaker.render(said, (), ThinkRequest.AUTO, "").text
+
+
 def test_the_template_strips_history_to_answers():
     old = "why\n</judge>\n\n<think_on>\n<think>\nlong\n</think>\n\n<answer>\nshort\n</answer>"
     rendered = template().render(
@@ -224,3 +244,24 @@ def test_dialects_by_name():
     assert dialect_of_model("Qwen/Qwen3-8B") == "qwen3"
     with pytest.raises(ValueError, match="there are kat, qwen3_coder, qwen3"):
         dialect("klingon")
+
+
+@pytest.mark.parametrize("think", ThinkRequest)
+def test_a_prompt_says_what_it_really_asks(think):
+    asked = {name: DIALECTS[name].render([Message("user", "q")], [], think, "Why.").think for name in DIALECTS}
+    assert asked == {"kat": think, "qwen3": think, "qwen3_coder": ThinkRequest.AUTO}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_an_open_thought_is_ended_and_an_answer_goes_on(name):
+    speaker = DIALECTS[name]
+    assert speaker.cut("written ", Segment.THINK) == speaker.answer("written ", Segment.THINK)
+    assert speaker.cut("written ", Segment.THINK).segment is Segment.ANSWER
+    for ended in (speaker.cut, speaker.answer):
+        assert ended("written ", Segment.ANSWER).text == "written "
+
+
+@pytest.mark.parametrize("segment", [Segment.JUDGE, Segment.MODE])
+def test_a_judge_that_is_ended_for_an_answer_does_not_think(segment):
+    written = "Why" if segment is Segment.JUDGE else "Why\n</judge>\n\n"
+    assert KAT.answer(written, segment).text == "Why\n</judge>\n\n<think_off>\n<answer>\n"

@@ -15,9 +15,12 @@ from assistant.events import (
     ApprovalGiven,
     CallFinished,
     CallStarted,
+    Choice,
     Decision,
     Event,
     ModeKnown,
+    QuestionAnswered,
+    QuestionAsked,
     RunFinished,
     RunStarted,
     RunStatus,
@@ -27,6 +30,7 @@ from assistant.events import (
     StepRecord,
     StepStarted,
     Tokens,
+    UserSaid,
 )
 from model.engine import EngineInfo
 from model.format import Mode, Segment, ThinkRequest
@@ -56,7 +60,19 @@ class Ask:
     yes: Sequence[Event] = ()
 
 
-Item = Event | Pause | Gate | Ask
+@dataclass(frozen=True, slots=True)
+class Inquire:
+    """Ask the user something, and wait for what he says."""
+
+    asked: QuestionAsked
+
+
+@dataclass(frozen=True, slots=True)
+class TakeIn:
+    """Take in what the user said meanwhile, as the loop does between two steps."""
+
+
+Item = Event | Pause | Gate | Ask | Inquire | TakeIn
 Script = Sequence[Item]
 
 
@@ -69,10 +85,18 @@ class FakeAgent:
         self.history = history
         self._stopped = asyncio.Event()
         self._answers: dict[str, asyncio.Future[tuple[Decision, str]]] = {}
+        self._said: dict[str, asyncio.Future[str]] = {}
+        self._draining = self._running = False
         self.heard: list[tuple[str, ThinkRequest]] = []
         self.decisions: list[tuple[str, Decision, str]] = []
         self.errands: list[tuple[object, ...]] = []
         self.replies: list[Script] = []
+        self.answers: list[tuple[str, str]] = []
+        self.steered: list[str] = []
+        self.facts: list[str] = []
+        self.sent_back: list[str] = []
+        self.enoughs = 0
+        self.drains = 0
         self.stops = 0
         self.closed = False
 
@@ -84,15 +108,23 @@ class FakeAgent:
     def session(self) -> str:
         return "fake"
 
-    async def run(self, text: str, think: ThinkRequest) -> AsyncIterator[Event]:
+    async def run(self, text: str, think: ThinkRequest, words: str | None = None) -> AsyncIterator[Event]:
         self.heard.append((text, think))
         self._stopped.clear()
+        self._draining, self._running = False, True
+        try:
+            yield RunStarted("fake", "/repo", self._engine, think)
+            async for event in self._run():
+                yield event
+        finally:
+            self._running = False
+
+    async def _run(self) -> AsyncIterator[Event]:
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
-        yield RunStarted("fake", "/repo", self._engine, think)
         for item in script:
             async for event in self._play(item):
                 yield event
-            if self._stopped.is_set():
+            if self._stopped.is_set() or (self._draining and isinstance(item, StepFinished)):
                 yield RunFinished(RunStatus.STOPPED, "stopped", 0, Tokens(), 0.0)
                 return
         if not (script and isinstance(script[-1], RunFinished)):
@@ -107,6 +139,12 @@ class FakeAgent:
             case Ask():
                 async for event in self._ask(item):
                     yield event
+            case Inquire(asked):
+                async for event in self._inquire(asked):
+                    yield event
+            case TakeIn():
+                for text in self.steered:
+                    yield UserSaid(text, ThinkRequest.AUTO)
             case _:
                 yield item
 
@@ -124,6 +162,12 @@ class FakeAgent:
             return
         for event in item.yes:
             yield event
+
+    async def _inquire(self, asked: QuestionAsked) -> AsyncIterator[Event]:
+        said = self._said[asked.id] = asyncio.get_running_loop().create_future()
+        yield asked
+        await self._unless_stopped(asyncio.shield(said))
+        yield QuestionAnswered(asked.step, asked.id, said.result() if said.done() else "")
 
     async def _unless_stopped(self, waited: Awaitable[object]) -> None:
         tasks = [asyncio.ensure_future(waited), asyncio.ensure_future(self._stopped.wait())]
@@ -146,6 +190,26 @@ class FakeAgent:
         async for event in self._errand():
             yield event
 
+    async def compact(self, hint: str = "") -> AsyncIterator[Event]:
+        self.errands.append(("compact", hint))
+        async for event in self._errand():
+            yield event
+
+    async def fork(self, step: int, think: ThinkRequest) -> AsyncIterator[Event]:
+        self.errands.append(("fork", step, think))
+        async for event in self._errand():
+            yield event
+
+    async def rename(self, name: str) -> AsyncIterator[Event]:
+        self.errands.append(("rename", name))
+        async for event in self._errand():
+            yield event
+
+    async def prefer(self, step: int, choice: Choice) -> AsyncIterator[Event]:
+        self.errands.append(("prefer", step, choice))
+        async for event in self._errand():
+            yield event
+
     async def _errand(self) -> AsyncIterator[Event]:
         for item in self.replies.pop(0):
             async for event in self._play(item):
@@ -154,6 +218,28 @@ class FakeAgent:
     def decide(self, approval: str, decision: Decision, note: str = "") -> None:
         self.decisions.append((approval, decision, note))
         self._answers[approval].set_result((decision, note))
+
+    def answer(self, question: str, text: str) -> None:
+        self.answers.append((question, text))
+        self._said[question].set_result(text)
+
+    def steer(self, text: str) -> bool:
+        if self._running:
+            self.steered.append(text)
+        return self._running
+
+    def enough(self) -> None:
+        self.enoughs += 1
+
+    def inform(self, fact: str) -> None:
+        self.facts.append(fact)
+
+    def background(self, call: str) -> None:
+        self.sent_back.append(call)
+
+    def drain(self) -> None:
+        self.drains += 1
+        self._draining = True
 
     def stop(self) -> None:
         self.stops += 1

@@ -10,7 +10,7 @@ from assistant.events import ApprovalAsked, CallFinished, CallStarted, Decision
 from model.format import Mode
 from tests.tui.conftest import Running, Start
 from tests.tui.fake import Ask, Gate, Item, ask_edit, step
-from tui.widgets.approval import QUIET_SECONDS
+from tui.widgets.asking import QUIET_SECONDS
 from tui.widgets.calls import CallView
 from tui.widgets.status import Activity
 

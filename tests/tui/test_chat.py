@@ -103,9 +103,9 @@ async def test_escape_stops_keeps_what_came_and_says_so(start: Start) -> None:
     async with start([STARTED, SegmentText(1, Segment.ANSWER, "half an ans"), Gate()]) as kat:
         await kat.send("go")
         await kat.until(lambda: "half an ans" in kat.text())
-        await kat.pilot.press("escape")
+        await kat.pilot.press("escape", "escape")
         await kat.idle()
-        assert kat.agent.stops == 1
+        assert (kat.agent.drains, kat.agent.stops) == (1, 1)
         assert "half an ans" in kat.text()
         assert "stopped; what came is kept" in kat.text()
 
@@ -138,7 +138,7 @@ async def test_a_stop_gives_waiting_messages_back(start: Start) -> None:
         await kat.send("first")
         await kat.until(lambda: kat.app.conversation.running)
         await kat.send("second")
-        await kat.pilot.press("escape")
+        await kat.pilot.press("escape", "escape")
         await kat.idle()
         assert kat.app.prompt.text == "second"
         assert len(kat.agent.heard) == 1
@@ -260,7 +260,7 @@ async def test_a_slow_flush_is_followed_by_a_rest(start: Start) -> None:
     ticks = itertools.count()
     async with start(ANSWER) as kat:
         app = kat.app
-        presenter = Presenter(app.transcript, app.status, app.approval, app.waiting, app.prompt, lambda: next(ticks))
+        presenter = Presenter(app._parts(), lambda: next(ticks))
         await presenter.present(STARTED)
         shown = []
         for number in range(12):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.events import CallFinished, CallStarted, Notice
+from assistant.events import CallFinished, CallStarted, Notice, PlanChanged, PlanItem
 from model.format import Mode
 from tests.tui.conftest import Start
-from tests.tui.fake import demo, step
-from tui.widgets.approval import QUIET_SECONDS
+from tests.tui.fake import Gate, demo, step
+from tui.widgets.asking import QUIET_SECONDS
 from tui.widgets.calls import CallView
 
 HOSTILE = "[bold]b[/bold] [/] \x1b[31mred\x1b]0;title\x07 \u202eesrever\u200b \x9b2J `[@click=app.quit]x[/]`"
@@ -48,6 +48,23 @@ async def test_a_question_leaves_prompt_and_status_on_the_screen(start: Start, s
         kat.app.prompt.insert("line\n" * 9)
         await kat.pilot.pause()
         assert any("waiting" in row for row in kat.screen().split("\n")[-2:])
+
+
+@pytest.mark.parametrize("size", [(20, 6), (20, 24), (80, 24), (200, 50)])
+async def test_plan_and_queue_leave_prompt_and_status_on_the_screen(start: Start, size: tuple[int, int]) -> None:
+    plan = PlanChanged(tuple(PlanItem(f"thing {number} with many words to say about it") for number in range(20)))
+    async with start([plan, Gate()], size=size) as kat:
+        await kat.send("go")
+        await kat.until(lambda: kat.app.plan.display)
+        for number in range(5):
+            kat.app.send(f"message {number} with many words to say about it")
+        await kat.pilot.press(*"/")
+        await kat.pilot.pause()
+        rows = kat.screen().split("\n")
+        assert any("auto" in row for row in rows[-2:])
+        assert any("to do" in row for row in rows)
+        assert any("queued" in row for row in rows)
+        assert sum("/help" in row for row in rows) == 2
 
 
 async def test_a_terminal_may_change_its_size(start: Start) -> None:

@@ -10,11 +10,26 @@ from collections.abc import Callable
 import pytest
 from textual.pilot import Pilot
 
-from assistant.events import ApprovalAsked, Changes, Notice, Restored
+from assistant.events import (
+    ApprovalAsked,
+    CallOutput,
+    CallStarted,
+    Changes,
+    Forked,
+    Intervened,
+    Intervention,
+    Notice,
+    PlanChanged,
+    PlanItem,
+    Restored,
+    SegmentText,
+)
+from model.format import Mode, Segment
 from tests.tui.conftest import Clock, build
-from tests.tui.fake import DIFF, Ask, FakeAgent, Script, demo
+from tests.tui.fake import DIFF, THOUGHT, Ask, FakeAgent, Gate, Script, demo, step
+from tests.tui.test_fork import ORIGINAL, OTHER
 from tui.app import KatApp
-from tui.widgets.approval import QUIET_SECONDS
+from tui.widgets.asking import QUIET_SECONDS
 
 Compare = Callable[..., bool]
 
@@ -121,3 +136,46 @@ def test_undo(snap_compare: Compare, clock: Clock) -> None:
         await pilot.pause(0.2)
 
     assert snap_compare(build(agent, clock), terminal_size=(90, 52), run_before=errands)
+
+
+LOOP = [
+    PlanChanged((PlanItem("run the tests", "done"), PlanItem("find the cut", "doing"), PlanItem("mend it"))),
+    *step(1, Mode.ON, "The cut may interact with the hyphen.", THOUGHT)[:-1],
+    Intervened(1, Intervention("fact", 31, "LIMIT is 40 everywhere.")),
+    Intervened(1, Intervention("think_budget", 240)),
+    SegmentText(1, Segment.ANSWER, "I look at what `pytest` says about it."),
+    CallStarted(1, "c", "run_command", "Run pytest -x", {"command": "pytest -x"}),
+    CallOutput(1, "c", "collected 42 items\n\ntests/test_slugs.py ...F\n"),
+    Gate(),
+]
+
+
+def test_loop(snap_compare: Compare, clock: Clock) -> None:
+    async def at_work(pilot: Pilot[int]) -> None:
+        app = await _calm(pilot)
+        for text in ("Why does the cut test fail?", "then the docs"):
+            app.prompt.insert(text)
+            await pilot.press("enter")
+            await pilot.pause(0.1)
+        app.prompt.insert("/st")
+        await pilot.press("down")
+        await pilot.pause(0.2)
+
+    assert snap_compare(build(FakeAgent(LOOP), clock), terminal_size=(90, 36), run_before=at_work)
+
+
+@pytest.mark.parametrize("size", [(100, 40), (20, 60)])
+def test_fork(snap_compare: Compare, clock: Clock, size: tuple[int, int]) -> None:
+    agent = FakeAgent(step(1, Mode.OFF, "Easy."))
+
+    async def forked(pilot: Pilot[int]) -> None:
+        app = await _calm(pilot)
+        app.presenter.modes[1] = Mode.OFF
+        agent.replies.append([Forked(1, ORIGINAL, OTHER)])
+        app.prompt.insert("/think-harder 1")
+        await pilot.press("enter")
+        while agent.replies or app.conversation.running:
+            await pilot.pause(0.02)
+        await pilot.pause(0.2)
+
+    assert snap_compare(build(agent, clock), terminal_size=size, run_before=forked)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import ClassVar, get_args
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input
@@ -18,14 +17,9 @@ from assistant.events import Action, ApprovalAsked, Decision
 from assistant.safety.sanitize import sanitize
 from tui.diff import diff_lines
 from tui.prose import EMPTY, Line, text_lines
+from tui.widgets.asking import AskingPanel
 from tui.widgets.fold import ProseView
 from tui.words import one_line
-
-QUIET_SECONDS = 0.5
-"""Keys are not taken as an answer until the panel has stood this long without one."""
-
-_SHARE = 0.65
-"""Of the screen's rows, for the panel: prompt and status stay below it."""
 
 _NARROW = 40
 _KEY_STYLE = "bold $text-warning on $warning 18%"
@@ -33,7 +27,7 @@ _ONCE, _SESSION, _ALWAYS, _NO = ("y", "once"), ("s", "this session"), ("a", "alw
 _OVERWRITE, _LEAVE = ("y", "overwrite"), ("n", "leave all as it is")
 
 
-class ApprovalPanel(Vertical, can_focus=True):
+class ApprovalPanel(AskingPanel):
     """Asks about one call at a time; the answer needs the focus and a moment of quiet."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,17 +49,8 @@ class ApprovalPanel(Vertical, can_focus=True):
             super().__init__()
             self.asked, self.decision, self.note = asked, decision, note
 
-    class Typed(Message):
-        """A key that was meant for the prompt."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        super().__init__(id="approval")
-        self._clock = clock
-        self._quiet_until = 0.0
+        super().__init__("approval", clock)
         self._waiting: list[ApprovalAsked] = []
         self._title = ProseView(classes="title")
         self._preview = ProseView(classes="preview")
@@ -109,10 +94,6 @@ class ApprovalPanel(Vertical, can_focus=True):
         self._waiting.clear()
         self._next()
 
-    def wait_for_quiet(self) -> None:
-        """Take no key as an answer for a moment."""
-        self._quiet_until = self._clock() + QUIET_SECONDS
-
     def on_focus(self) -> None:
         """Say that the keys count here."""
         self._tell_choices(answers=True)
@@ -125,16 +106,6 @@ class ApprovalPanel(Vertical, can_focus=True):
         """Lay the choices out for the new width."""
         self._tell_choices(answers=self.has_focus)
         self._fit()
-
-    def on_key(self, event: events.Key) -> None:
-        """Pass on what is typed too early: it was meant for the prompt."""
-        if self._clock() >= self._quiet_until or not self.has_focus:
-            return
-        if event.is_printable and event.character:
-            event.stop()
-            self.post_message(self.Typed(event.character))
-        elif event.key == "enter":
-            event.stop()
 
     def action_decide(self, decision: str) -> None:
         """Answer yes; of a restore there is no yes for the session."""
@@ -200,11 +171,7 @@ class ApprovalPanel(Vertical, can_focus=True):
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
     def _fit(self) -> None:
-        """Give the preview the rows that the rest leaves of the panel's share of the screen."""
-        rows, preview = self.app.size.height, self.query_one(VerticalScroll)
-        others = sum(part.outer_size.height for part in (self._title, self._choices, self._note) if part.display)
-        edges = self.gutter.height + preview.styles.margin.height
-        preview.styles.max_height = max(1, int(rows * _SHARE) - others - edges)
+        self.fit(self.query_one(VerticalScroll), self._title, self._choices, self._note)
 
     def _reset_note(self) -> None:
         self._note.clear()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Mapping
 
 from textual.content import Content
 
 from assistant.events import ApprovalAsked, ApprovalGiven, CallFinished, CallStarted, Decision
-from assistant.safety.sanitize import sanitize
+from assistant.safety.sanitize import Sanitizer, sanitize
 from tui.diff import diff_lines
 from tui.prose import EMPTY, Line, text_lines
 from tui.widgets.fold import LINE_LIMIT, Fold
@@ -19,6 +21,8 @@ _ICONS = {
     "ok": ("✓ ", "$text-success"),
     "denied": ("⊘ ", "$text-warning"),
     "unfinished": ("– ", "$muted"),
+    "held": ("– ", "$muted"),
+    "stopped": ("– ", "$text-warning"),
 }
 _FAILED = ("✗ ", "$text-error")
 _DECISIONS = {
@@ -28,6 +32,38 @@ _DECISIONS = {
     Decision.NO: "refused",
 }
 _MARGIN = Content.styled("  │ ", "$faint")
+_PEEK = 3
+"""Rows of a running call's output that its closed fold shows."""
+_KEPT_ROWS = 200
+_ROW_LENGTH = 500
+"""What is kept of a running call's output: the last rows, and the end of each."""
+
+
+class _Tail:
+    """The end of an output that grows, made harmless on the way in; memory is bounded."""
+
+    def __init__(self) -> None:
+        self.rows: deque[str] = deque([""], _KEPT_ROWS)
+        self.seen = 1
+        self.fresh = False
+        self._sanitizer = Sanitizer()
+
+    def feed(self, text: str) -> None:
+        first, *rest = self._sanitizer.feed(text).split("\n")
+        self.rows[-1] = (self.rows[-1] + first)[-_ROW_LENGTH:]
+        self.rows.extend(row[-_ROW_LENGTH:] for row in rest)
+        self.seen += len(rest)
+        self.fresh = True
+
+    def lines(self, limit: int = _KEPT_ROWS) -> list[Line]:
+        """The last rows, and how many came before them."""
+        rows = list(self.rows)
+        if not rows[-1]:
+            rows.pop()
+        shown = rows[-limit:]
+        before = self.seen - (len(self.rows) - len(rows)) - len(shown)
+        above = [Line(Content.styled(f"… {before} earlier lines", "$faint"), _MARGIN, crop=True)] if before > 0 else []
+        return above + [Line(Content.styled(row, "$muted"), _MARGIN, _MARGIN, crop=limit == _PEEK) for row in shown]
 
 
 class CallView(Fold):
@@ -40,7 +76,13 @@ class CallView(Fold):
         self._asked: ApprovalAsked | None = None
         self._given = ""
         self._finished: CallFinished | None = None
+        self._live: _Tail | None = None
         self._say()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is at work right now."""
+        return self.state == "running"
 
     def ask(self, asked: ApprovalAsked) -> None:
         """Somebody is asked about it."""
@@ -53,9 +95,21 @@ class CallView(Fold):
         self._given = f"{_DECISIONS[given.decision]} by {one_line(given.by)}"
         self._say()
 
+    def feed(self, text: str) -> None:
+        """Keep the end of what it puts out while it runs; `flush` shows it."""
+        if self._finished is None:
+            self._live = self._live or _Tail()
+            self._live.feed(text)
+
+    def flush(self) -> None:
+        """Show the output that came since the last flush."""
+        if self._live and self._live.fresh:
+            self._live.fresh = False
+            self._say()
+
     def finish(self, finished: CallFinished) -> None:
         """It is over."""
-        self.state, self._finished = finished.outcome, finished
+        self.state, self._finished, self._live = finished.outcome, finished, None
         self._say()
 
     def abandon(self) -> None:
@@ -69,13 +123,13 @@ class CallView(Fold):
         parts: list[Content | tuple[str, str]] = [(title or tool, "$foreground")]
         if summary := one_line(self._finished.summary) if self._finished else "":
             parts.append((f"  {summary}", "$muted"))
-        icon = Content.styled(*_ICONS.get(self.state, _FAILED))
-        self.tell(Content.assemble(*parts), self._details, icon=icon)
+        icon = call_icon(self.state)
+        peek = self._live.lines(_PEEK) if self._live else ()
+        self.tell(Content.assemble(*parts), self._details, icon=icon, peek=peek)
 
     def _details(self) -> list[Line]:
         lines = [Line(Content.styled(one_line(self.call.tool), "bold $muted"), _MARGIN, _MARGIN)]
-        for name, value in self.call.arguments.items():
-            lines += _argument(name, value)
+        lines += called_with(self.call.arguments)
         if self._asked is not None and self._asked.preview_kind == "diff":
             lines += [line.inset(_MARGIN) for line in diff_lines(sanitize(self._asked.preview))]
         if self._given:
@@ -83,7 +137,19 @@ class CallView(Fold):
         if self._finished is not None and self._finished.output:
             output = sanitize(self._finished.output).rstrip("\n")
             lines += [Line(EMPTY, _MARGIN), *text_lines(output, _MARGIN, "$muted", LINE_LIMIT)]
+        if self._live is not None:
+            lines += [Line(EMPTY, _MARGIN), *self._live.lines()]
         return lines
+
+
+def call_icon(state: str) -> Content:
+    """The mark of a call that runs, is asked about, or ended in this way."""
+    return Content.styled(*_ICONS.get(state, _FAILED))
+
+
+def called_with(arguments: Mapping[str, object]) -> list[Line]:
+    """The arguments of a call, each under its name."""
+    return [line for name, value in arguments.items() for line in _argument(name, value)]
 
 
 def _argument(name: str, value: object) -> list[Line]:

@@ -81,6 +81,7 @@ class Fold(ProseView, can_focus=True):
         self._tail: Content = EMPTY
         self._icon: Content | None = None
         self._body: Callable[[], list[Line]] | None = None
+        self._peek: Sequence[Line] = ()
 
     def tell(
         self,
@@ -89,14 +90,18 @@ class Fold(ProseView, can_focus=True):
         *,
         tail: Content = EMPTY,
         icon: Content | None = None,
+        peek: Sequence[Line] = (),
     ) -> None:
-        """Set what it says; without `body` it cannot be opened, without `icon` it shows which way it stands."""
-        self._title, self._body, self._tail, self._icon = title, body, tail, icon
+        """Set what it says; without `body` it cannot be opened, without `icon` it shows which way it stands.
+
+        `peek` is shown below the title while it is closed.
+        """
+        self._title, self._body, self._tail, self._icon, self._peek = title, body, tail, icon, peek
         self.draw()
 
     def draw(self) -> None:
         """Show it as it is now."""
-        body = self._body() if self.opened and self._body is not None else []
+        body = self._body() if self.opened and self._body is not None else self._peek
         self.show([Line(self._title, self._mark(), Content("  "), tail=self._tail, crop=True), *body])
 
     def fold(self, opened: bool) -> None:

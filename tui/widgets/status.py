@@ -29,11 +29,12 @@ class Activity(StrEnum):
     READY = "ready"
     WORKING = "working"
     ASKING = "waiting for you"
+    DRAINING = "stopping after this step"
     STOPPING = "stopping"
     OFFLINE = "offline"
 
 
-_LIVELY = frozenset({Activity.LOADING, Activity.WORKING, Activity.STOPPING})
+_LIVELY = frozenset({Activity.LOADING, Activity.WORKING, Activity.DRAINING, Activity.STOPPING})
 
 
 class StatusBar(Widget):
@@ -45,6 +46,7 @@ class StatusBar(Widget):
     context: reactive[float | None] = reactive(None)
     steps: reactive[int] = reactive(0)
     tokens: reactive[int] = reactive(0)
+    hint: reactive[str] = reactive("")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(id="status")
@@ -71,13 +73,14 @@ class StatusBar(Widget):
     def _fit(self, room: int) -> tuple[list[Content], list[Content]]:
         """Keep the most needed parts, in their order on the line."""
         activity, context, spent, engine = self._activity(), self._context_bar(), self._spent(), self._engine()
+        hint = Content.styled(self.hint, "$foreground")
         kept: list[Content] = []
-        for part in (activity, context, *spent, *engine):
+        for part in (activity, hint, context, *spent, *engine):
             if part and part.cell_length + len(_GAP) <= room:
                 kept.append(part)
                 room -= part.cell_length + len(_GAP)
         right = [part for part in (*reversed(engine), context, *spent) if any(part is one for one in kept)]
-        return [part for part in kept if part is activity], right
+        return [part for part in kept if part is activity or part is hint], right
 
     def _activity(self) -> Content:
         colour = {Activity.ASKING: "$text-warning", Activity.OFFLINE: "$text-error"}.get(self.activity, "$muted")

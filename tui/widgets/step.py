@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.content import Content
 
-from assistant.events import CallStarted, StepFinished, StepRecord, StepStarted
+from assistant.events import CallStarted, Intervention, StepFinished, StepRecord, StepStarted
 from assistant.safety.sanitize import Sanitizer
 from model.format import Mode, Segment
 from tui.prose import GrowingText, Line, text_lines
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _THINK_MARGIN = Content.styled("  ▎ ", "$think-on")
 _DETAIL_MARGIN = Content("    ")
 _SHORT_JUDGE = 60
+_CUTS = {
+    "judge_budget": "budget: judging cut at {}",
+    "think_budget": "budget: thought cut at {}",
+    "enough": "enough: you asked for the answer at {}",
+}
 
 
 class _Stream:
@@ -62,14 +67,16 @@ class StepView(Packable):
         self._header = Fold(classes="header")
         self._judge = Fold(classes="judge")
         self.thinking = Fold(classes="thinking", opened=True)
+        self._marks = ProseView(classes="marks")
+        self._interventions: tuple[Intervention, ...] = ()
         self.answer = ProseView(classes="answer")
         self._settled = False
 
     def compose(self) -> ComposeResult:
         """All parts; those without text are hidden."""
-        for part in (self._judge, self.thinking, self.answer):
+        for part in (self._judge, self.thinking, self._marks, self.answer):
             part.display = False
-        yield from (self._header, self._judge, self.thinking, self.answer)
+        yield from (self._header, self._judge, self.thinking, self._marks, self.answer)
 
     def on_mount(self) -> None:
         """Say what is known at the start."""
@@ -85,11 +92,19 @@ class StepView(Packable):
         self.mode = mode
         self._say()
 
+    def intervene(self, *interventions: Intervention) -> None:
+        """Something stepped into the reply."""
+        self._interventions += interventions
+        self._marks.show([_mark(one) for one in self._interventions])
+        self._marks.display = bool(self._interventions)
+
     def flush(self) -> None:
         """Show what came since the last flush."""
         for segment, stream in self._streams.items():
             if fresh := stream.take():
                 self._grow(segment, fresh)
+        for call in self.calls.values():
+            call.flush()
 
     async def add_call(self, call: CallStarted) -> None:
         """Show a tool call, in its first state."""
@@ -103,6 +118,8 @@ class StepView(Packable):
         """Show the record."""
         self._record = finished.record
         self.mode = finished.record.mode or self.mode
+        if not self._interventions:
+            self.intervene(*finished.record.interventions)
         self.settle()
 
     def settle(self) -> None:
@@ -134,7 +151,7 @@ class StepView(Packable):
     def pack_all(self) -> None:
         """Show the step as one widget until it is asked for again; only once nothing more will come."""
         if self._settled and not self.packed:
-            parts = [self._header, self._judge, self.thinking, self.answer, *self.calls.values()]
+            parts = [self._header, self._judge, self.thinking, self._marks, self.answer, *self.calls.values()]
             self.pack([part for part in parts if part.display])
 
     def _grow(self, segment: Segment, fresh: str) -> None:
@@ -151,10 +168,17 @@ class StepView(Packable):
     def _say(self) -> None:
         mode = "…" if self.mode is None else f"think {self.mode}"
         colour = "$think-auto" if self.mode is None else f"$think-{self.mode}"
-        title = Content.assemble((f" {mode} ", badge(mode, colour)), (f"  {self._why}", "$muted"))
+        title = Content.assemble((f" {mode} ", badge(mode, colour)), *self._switch(), (f"  {self._why}", "$muted"))
         icon = Content.styled("● " if self._record or self.mode else "○ ", colour)
         body = self._details if self._record else None
         self._header.tell(title, body, tail=self._cost(), icon=icon)
+
+    def _switch(self) -> list[tuple[str, str]]:
+        """That the mode is another one than was asked for, where it is."""
+        record = self._record
+        if record is None or record.obeyed:
+            return []
+        return [(f"  asked {record.sent}, came back {record.mode}", "$text-warning")]
 
     def _cost(self) -> Content:
         if self._record is None:
@@ -167,8 +191,10 @@ class StepView(Packable):
         if record is None:
             return []
         tokens, seconds = record.tokens, record.seconds
+        why = f": {one_line(record.why)}" if record.why else ""
         rows = [
-            f"step {record.index}, rule {one_line(record.rule)}{', forced' if record.forced else ''}",
+            f"step {record.index}, rule {one_line(record.rule)}{', forced' if record.forced else ''}{why}",
+            *_modes(record),
             f"prompt {count(tokens.prompt)} ({count(tokens.cached)} cached), judge {count(tokens.judge)}, "
             f"think {count(tokens.think)}, answer {count(tokens.answer)} tokens",
             f"first token {duration(seconds.first_token)}, decode {duration(seconds.decode)}, "
@@ -215,3 +241,20 @@ class StepView(Packable):
         if self._markdown is not None:
             self.answer.show(self._markdown.close())
             self._markdown = None
+
+
+def _modes(record: StepRecord) -> list[str]:
+    """What was asked of the model and what came back, where it is known."""
+    if record.sent is None:
+        return []
+    mode = record.mode or "nothing"
+    return [f"asked {record.request}, sent {record.sent}, came back {mode}{'' if record.obeyed else ': not obeyed'}"]
+
+
+def _mark(intervention: Intervention) -> Line:
+    """One line on something that stepped into the reply."""
+    first = Content.styled("⊣ ", "$text-warning")
+    if intervention.reason == "fact":
+        return Line(Content.styled(f"fact: {one_line(intervention.text)}", "$foreground"), first, Content("  "))
+    text = _CUTS[intervention.reason].format(plural(intervention.tokens, "token"))
+    return Line(Content.styled(text, "$text-warning"), first, Content("  "))

@@ -76,12 +76,32 @@ class HeadTail:
             self.left_out += dropped
 
 
+class Deadline:
+    """When a run must be over: so many seconds from its start. It may be put off while it runs."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._timeout: asyncio.Timeout | None = None
+
+    def begin(self) -> asyncio.Timeout:
+        """The run starts now."""
+        self._timeout = asyncio.timeout(self.seconds)
+        return self._timeout
+
+    def put_off(self, seconds: float) -> None:
+        """So many seconds from now; too late for a run that is over."""
+        self.seconds = seconds
+        if self._timeout is not None:
+            with suppress(RuntimeError):
+                self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
 async def run_process(
     argv: Sequence[str],
     *,
     cwd: Path,
     env: Mapping[str, str],
-    timeout: float,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
+    timeout: float | Deadline,  # noqa: ASYNC109 - the result says that time ran out, with the output so far
     output_limit: int,
     on_output: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
@@ -93,6 +113,7 @@ async def run_process(
     A `launcher` is first asked (SIGTERM) to end what it started. `watcher` may end the run with a sentence.
     stdout and stderr arrive together, undecodable bytes as U+FFFD. Raises OSError if the program cannot be started.
     """
+    deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *argv,
@@ -108,7 +129,7 @@ async def run_process(
     reader = asyncio.ensure_future(_read(process, kept, on_output))
     watching = asyncio.ensure_future(until_exceeded(watcher, process.pid)) if watcher else None
     try:
-        timed_out = await _wait(process, reader, watching, timeout)
+        timed_out = await _wait(process, reader, watching, deadline)
     finally:
         stopped = _said(watching)
         await _end(process, reader, launcher)
@@ -143,13 +164,13 @@ async def _wait(
     process: asyncio.subprocess.Process,
     reader: asyncio.Future[None],
     watching: asyncio.Future[str] | None,
-    seconds: float,
+    deadline: Deadline,
 ) -> bool:
     """Wait for the program; True if time ran out. A failing reader ends the wait, and its error is raised."""
     waiter = asyncio.ensure_future(process.wait())
     ends: list[asyncio.Future[Any]] = [waiter, watching] if watching else [waiter]
     try:
-        async with asyncio.timeout(seconds):
+        async with deadline.begin():
             await asyncio.wait([*ends, reader], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
                 reader.result()

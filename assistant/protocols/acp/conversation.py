@@ -1,0 +1,167 @@
+"""One session of an editor: a message at a time, and what has to be asked meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from acp import RequestError
+from acp.helpers import text_block, tool_content
+from acp.schema import (
+    AllowedOutcome,
+    PermissionOption,
+    PromptResponse,
+    RequestPermissionResponse,
+    StopReason,
+    ToolCallUpdate,
+)
+
+from assistant.agent import Agent
+from assistant.events import ApprovalAsked, Decision, Event, QuestionAsked, RunFinished, RunStatus
+from assistant.protocols.acp.updates import Translator, Update, usage_of
+from assistant.safety.sanitize import sanitize
+from model.format import ThinkRequest
+
+_STOPS: dict[RunStatus, StopReason] = {
+    RunStatus.DONE: "end_turn",
+    RunStatus.REFUSED: "end_turn",
+    RunStatus.STOPPED: "cancelled",
+    RunStatus.LIMIT: "max_turn_requests",
+}
+_INTERNAL = -32603
+
+
+class Editor(Protocol):
+    """What of an editor a session speaks to."""
+
+    async def session_update(self, session_id: str, update: Update) -> None:
+        """Show something."""
+
+    async def request_permission(
+        self, session_id: str, tool_call: ToolCallUpdate, options: list[PermissionOption]
+    ) -> RequestPermissionResponse:
+        """Ask the user to choose."""
+
+
+class Conversation:
+    """An agent as one session of an editor."""
+
+    def __init__(self, agent: Agent, root: Path, think: ThinkRequest, editor: Editor) -> None:
+        self.agent = agent
+        self.root = root
+        self.think = think
+        self._editor = editor
+        self._translator = Translator(root, agent.engine.context)
+        self._asking: set[asyncio.Task[None]] = set()
+        self._turn: asyncio.Task[PromptResponse] | None = None
+
+    async def prompt(self, text: str, words: str) -> PromptResponse:
+        """Answer a message, of which the user wrote `words`. One that comes while another is answered steers it.
+
+        Raises:
+            RequestError: the run failed; the message says why.
+        """
+        if self._turn is not None and not self._turn.done() and self.agent.steer(text):
+            return await asyncio.shield(self._turn)
+        if self._turn is not None:
+            await asyncio.wait([self._turn])
+        self._turn = asyncio.ensure_future(self.show(self.agent.run(text, self.think, words)))
+        return await asyncio.shield(self._turn)
+
+    async def show(self, events: AsyncIterator[Event]) -> PromptResponse:
+        """Show events to their end, and ask what is asked. Raises RequestError where a run failed."""
+        finished: RunFinished | None = None
+        try:
+            async for event in events:
+                await self.tell(event)
+                match event:
+                    case ApprovalAsked():
+                        self._ask(self._approve(event))
+                    case QuestionAsked():
+                        self._ask(self._answer(event))
+                    case RunFinished():
+                        finished = event
+        finally:
+            for task in self._asking:
+                task.cancel()
+        return _ended(finished) if finished else PromptResponse(stop_reason="end_turn")
+
+    async def tell(self, event: Event) -> None:
+        """Show an event."""
+        for update in self._translator.updates(event):
+            await self.update(update)
+
+    async def update(self, update: Update) -> None:
+        """Show something that is no event."""
+        await self._editor.session_update(self.agent.session, update)
+
+    def stop(self) -> None:
+        """Stop the run, if there is one."""
+        self.agent.stop()
+
+    async def aclose(self) -> None:
+        """Stop what runs, and end the session."""
+        self.stop()
+        if self._turn is not None:
+            await asyncio.wait([self._turn])
+        await self.agent.aclose()
+
+    def _ask(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Ask beside the events: a run can be stopped while a question is open."""
+        task = asyncio.ensure_future(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _approve(self, event: ApprovalAsked) -> None:
+        decision = Decision.NO
+        try:
+            chosen = await self._choice(self._translator.asked(event), _options(event))
+            decision = Decision(chosen) if chosen else Decision.NO
+        finally:
+            self.agent.decide(event.id, decision)
+
+    async def _answer(self, event: QuestionAsked) -> None:
+        """A question with proposals is asked like a permission; one without can only be answered with a message."""
+        answer = ""
+        try:
+            shown = tool_content(text_block(sanitize(event.question)))
+            call = ToolCallUpdate(tool_call_id=event.id, title=sanitize(event.question), kind="other", content=[shown])
+            options = [
+                PermissionOption(option_id=str(number), name=sanitize(option), kind="allow_once")
+                for number, option in enumerate(event.options)
+            ]
+            chosen = await self._choice(call, [*options, _NOTHING]) if options else ""
+            answer = event.options[int(chosen)] if chosen.isdigit() else ""
+        finally:
+            self.agent.answer(event.id, answer)
+
+    async def _choice(self, call: ToolCallUpdate, options: list[PermissionOption]) -> str:
+        """The option that the user chose, empty where he chose none or the editor cannot ask."""
+        try:
+            response = await self._editor.request_permission(self.agent.session, call, options)
+        except (RequestError, ConnectionError):
+            return ""
+        outcome = response.outcome
+        return outcome.option_id if isinstance(outcome, AllowedOutcome) else ""
+
+
+_NOTHING = PermissionOption(option_id="none", name="No answer", kind="reject_once")
+
+
+def _options(event: ApprovalAsked) -> list[PermissionOption]:
+    options = [
+        PermissionOption(option_id=Decision.ONCE, name="Allow once", kind="allow_once"),
+        PermissionOption(option_id=Decision.SESSION, name="Allow for this session", kind="allow_always"),
+    ]
+    if event.always:
+        name = f"Always allow in this repository: {sanitize(event.always)}"
+        options.append(PermissionOption(option_id=Decision.ALWAYS, name=name, kind="allow_always"))
+    return [*options, PermissionOption(option_id=Decision.NO, name="No", kind="reject_once")]
+
+
+def _ended(event: RunFinished) -> PromptResponse:
+    if event.status not in _STOPS:
+        raise RequestError(_INTERNAL, sanitize(event.message), {"status": event.status.value})
+    return PromptResponse(stop_reason=_STOPS[event.status], usage=usage_of(event.tokens))

@@ -1,0 +1,60 @@
+"""What the think policy remembers of a run: its steps, what was held or warned of, what a thought planned to read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from assistant.draft import Draft
+from assistant.events import StepRecord
+from assistant.think import READS, Situation
+from assistant.workspace.files import Workspace
+from model.format import Mode, ThinkRequest
+
+_PATH = re.compile(r"[\w.\-]+(?:/[\w.\-]+)*\.\w+")
+_MOST = 50
+"""Files of a plan that are kept in mind; our choice."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """The past of the run in hand. `thought` counts the whole session's tokens of thinking; `budget` limits them."""
+
+    workspace: Workspace
+    budget: int | None = None
+    thought: int = 0
+    past: list[StepRecord] = field(default_factory=list)
+    held: str = ""
+    warning: str = ""
+    planned: tuple[str, ...] = ()
+
+    def begin(self) -> None:
+        """A new message of the user: nothing of the last run counts but its tokens."""
+        self.past, self.held, self.warning, self.planned = [], "", "", ()
+
+    def situation(self, words: str, pinned: ThinkRequest, step: int) -> Situation:
+        """What the rules may look at before step `step` of the run."""
+        return Situation(
+            words, pinned, step, tuple(self.past), self.held, self.warning, self.planned, self.thought, self.budget
+        )
+
+    def passed(self, draft: Draft, record: StepRecord) -> None:
+        """A step is over."""
+        self.past.append(record)
+        self.thought += record.tokens.think
+        self.held = draft.held
+        self.planned = self._still_planned(draft)
+
+    def _still_planned(self, draft: Draft) -> tuple[str, ...]:
+        """Files that a thought named and nobody has read; a step that does more than look ends the plan."""
+        if any(outcome.tool not in READS for outcome in draft.outcomes):
+            return ()
+        named = self._files_in(draft.reply.think) if draft.reply.mode is Mode.ON else self.planned
+        read = {str(outcome.arguments.get("path", "")) for outcome in draft.outcomes}
+        return tuple(path for path in named if path not in read)
+
+    def _files_in(self, thought: str) -> Iterable[str]:
+        named = dict.fromkeys(_PATH.findall(thought))
+        found = (path for path in named if (self.workspace.root / path).is_file())
+        return [path for path, _ in zip(found, range(_MOST), strict=False)]
