@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from assistant.events import Action, Choice, Decision, Event
+from assistant.events import Action, Decision, Event
+from assistant.records import Choice
 from model.engine import EngineInfo
 from model.format import ThinkRequest
 

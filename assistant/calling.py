@@ -10,8 +10,9 @@ from typing import Any
 
 from assistant.draft import Draft, PlannedCall
 from assistant.errors import UserError
-from assistant.events import ApprovalGiven, CallFinished, CallOutcome, CallStarted, Decision, Event, Notice
+from assistant.events import ApprovalGiven, CallFinished, CallStarted, Decision, Event, Notice
 from assistant.loops import LoopWatch
+from assistant.records import CallOutcome
 from assistant.safety.permissions import Permission, Permissions
 from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant.context import Transcript, Turn, prompt_text
-from assistant.events import Compacted, Event, Notice, Tokens
+from assistant.events import Compacted, Event, Notice
 from assistant.facts import Facts, facts
 from assistant.gauge import TARGET, Gauge, Length, needs, room
+from assistant.records import Tokens
 from assistant.sessions.journal import Journal, read
 from model.engine import Engine, EngineError, EngineRefused, Finish, Sampling
 from model.format import ThinkRequest

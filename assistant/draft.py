@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from assistant.events import CallOutcome, Decision, Intervention, Seconds, StepRecord, Tokens
+from assistant.events import Decision
+from assistant.records import CallOutcome, Intervention, Seconds, StepRecord, Tokens
 from assistant.safety.permissions import Permission, Verdict
 from assistant.think import ThinkDecision
 from assistant.tools.base import Tool

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from assistant.context import ProfileName, Transcript
 from assistant.errors import UserError
-from assistant.events import Branch, Choice, Forked, StepRecord
+from assistant.events import Forked
+from assistant.records import Branch, Choice, StepRecord
 from assistant.sessions.replay import branch_of, step_records, transcript
 from assistant.tools.registry import specs
 from model.dialects import dialect, dialect_of_model

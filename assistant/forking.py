@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from assistant.calling import CallRunner
-from assistant.compaction import Compactor
 from assistant.draft import Draft
 from assistant.errors import UserError
-from assistant.events import Branch, CallFinished, Choice, Event, Forked, Notice, StepRecord
+from assistant.events import CallFinished, Event, Forked, Notice
 from assistant.explaining import Explanation, before, explain, state_digest, transcript_before
 from assistant.fix.copy import DEPENDENCIES, WorkingCopy, working_copy
+from assistant.records import Branch, Choice, StepRecord
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
@@ -203,7 +203,7 @@ def _bench(runner: StepRunner, found: Explanation, records: Sequence[Record], co
         runner,
         calling=calling,
         transcript=transcript_before(records, found.record.index),
-        compactor=Compactor(runner.engine, runner.dialect, runner.specs, runner.sampling, runner.info.context),
+        compactor=runner.compactor.offering(runner.specs),
         steered=[],
         emit=listen,
     )

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from assistant.answers import Waiting
-from assistant.events import CallOutput, Event, PlanChanged, PlanItem, QuestionAnswered, QuestionAsked
+from assistant.events import CallOutput, Event, PlanChanged, QuestionAnswered, QuestionAsked
+from assistant.records import PlanItem
 from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal
 from assistant.sessions.replay import whole_output

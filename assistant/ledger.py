@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any, Literal
 
-from assistant.events import Choice, Seconds, StepRecord, Tokens
 from assistant.leaks import leaked
+from assistant.records import Choice, Seconds, StepRecord, Tokens
 from assistant.sessions.replay import branch_of, step_records
 from model.format import Mode
 

@@ -23,6 +23,7 @@ from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
 from assistant.safety.secrets import known_secrets
 from assistant.sessions import sessions_dir
+from assistant.sessions.remembering import remembered
 from assistant.sessions.replay import thought_so_far
 from assistant.sessions.resuming import Beginning, Prefix, begin, resume
 from assistant.step import StepRunner
@@ -32,6 +33,8 @@ from assistant.tools.toolbox import Toolbox, toolbox_for
 from assistant.trail import Trail
 from assistant.undo import Undo
 from assistant.workspace.files import Workspace
+from assistant.workspace.outline import roughly
+from assistant.workspace.repomap import RepoMap, first_map
 from assistant.workspace.snapshots import Snapshots, store_of
 from assistant.workspace.tests import find_test_command
 from model.budget import Budget
@@ -55,6 +58,8 @@ EMBEDDED_DRAWS = Draws(steps=6, reply_tokens=700, temperature=0.0)
 """A model of 135M parameters goes astray soon: few, short steps, and always its likeliest word."""
 
 _MAX_FILES = 100_000
+MAP_SECONDS = 0.5
+"""What a session's beginning may wait for the map of the repository; our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,11 @@ class Place:
     def start(self) -> str:
         """The folder that the user works in, relative to the repository."""
         return os.path.relpath((self.folder or self.repository).resolve(), self.repository.resolve())
+
+    @property
+    def maps(self) -> Path:
+        """Where what repositories define is kept."""
+        return self.state / "maps"
 
     def kept(self) -> Snapshots:
         """The snapshots of the repository."""
@@ -126,7 +136,7 @@ async def _opened(
     draws = EMBEDDED_DRAWS if info.name == "embedded" else DRAWS
     workspace = Workspace(place.repository)
     test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, place.environ)
-    beginning = _beginning(place, settings, info, workspace, test_command)
+    beginning = await asyncio.to_thread(_beginning, place, settings, info, workspace, test_command)
     toolbox = toolbox_for(settings, beginning.profile, place.repository, place.environ)
     try:
         undo = await asyncio.to_thread(lambda: Undo(place.kept(), beginning.journal, beginning.records))
@@ -139,7 +149,9 @@ async def _opened(
         test_command,
         settings.command_timeout,
         PROFILES[beginning.profile].output,
+        remembered(beginning.records, workspace),
         network=settings.sandbox_network,
+        repo_map=RepoMap(workspace, place.maps) if PROFILES[beginning.profile].map else None,
     )
     runner = _runner(engine, info, settings, draws, beginning, toolbox, tools, permissions, undo)
     limits = Limits(settings.max_steps or draws.steps, settings.run_tokens, settings.run_seconds)
@@ -195,10 +207,11 @@ def _beginning(
     place: Place, settings: Settings, info: EngineInfo, workspace: Workspace, test_command: str | None
 ) -> Beginning:
     """A new journal, or the one that goes on."""
-    profile = profile_for(settings.profile, info.context)
+    profile, new = profile_for(settings.profile, info.context), place.resumed is None
     instructions = find_instructions(workspace, place.start, profile.instructions)
     files = workspace.list(limit=_MAX_FILES).paths
-    system = system_text(profile, place.shown.name, files, test_command)
+    found = first_map(workspace, place.maps, profile.map, roughly, MAP_SECONDS) if profile.map and new else ""
+    system = system_text(profile, place.shown.name, files, test_command, found)
     prefix = Prefix(system, first_message(profile, workspace, fenced(instructions)), profile.name)
     secrets = (word for server in settings.mcp for word in server.secrets)
     known = known_secrets(settings.api_key, place.environ, secrets)

@@ -20,7 +20,6 @@ from assistant.errors import UserError
 from assistant.events import (
     Action,
     ApprovalAsked,
-    Choice,
     Decision,
     Event,
     Notice,
@@ -29,12 +28,11 @@ from assistant.events import (
     RunStarted,
     RunStatus,
     StepFinished,
-    StepRecord,
-    Tokens,
 )
 from assistant.forking import forking, preferring
 from assistant.graph import RECURSION_LIMIT, Nodes, RunState, build
 from assistant.hosting import CallHost, Questions
+from assistant.records import Choice, StepRecord, Tokens
 from assistant.restoring import changes, committing, restoring
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox
@@ -149,7 +147,9 @@ class Pilot:
 
         async def work() -> None:
             try:
-                await runner.compactor.compact(runner.transcript, runner.journal, self._emit, hint)
+                await runner.compact(hint)
+            except Stopped:
+                self._emit(Notice("info", "Stopped; the conversation stays as it is."))
             except (EngineError, OSError) as error:
                 self._emit(Notice("error", f"The conversation stays as it is: {error}"))
             finally:
@@ -228,6 +228,8 @@ class Pilot:
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._runner.tools.jobs.stop_all()
+        if self._runner.tools.repo_map is not None:
+            self._runner.tools.repo_map.close()
         if self._toolbox is not None:
             await self._toolbox.aclose()
         if self._runner.undo is not None:
@@ -237,6 +239,7 @@ class Pilot:
 
     async def _events_of(self, work: Awaitable[None]) -> AsyncGenerator[Event, None]:
         """What `work` emits, until it puts None."""
+        self._runner.stop.clear()
         self._task = asyncio.ensure_future(work)
         try:
             while (event := await self._events.get()) is not None:
@@ -288,6 +291,8 @@ class Pilot:
             journal.append("user", sync=True, text=text, think=think, notes=notes)
             self._runner.transcript.user("\n".join([*notes, text]))
             status, message = await self._run_graph(words, think)
+        except Stopped:
+            status, message = RunStatus.STOPPED, "Stopped; what came is kept."
         except EngineRefused as error:
             status, message = RunStatus.FAILED, str(error)
         except EngineError as error:

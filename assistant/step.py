@@ -15,23 +15,12 @@ from assistant.compaction import Compactor
 from assistant.context import Transcript
 from assistant.draft import Draft
 from assistant.errors import UserError
-from assistant.events import (
-    Event,
-    Intervened,
-    Intervention,
-    ModeKnown,
-    Notice,
-    SegmentText,
-    StepFinished,
-    StepRecord,
-    StepStarted,
-    Tokens,
-    UserSaid,
-)
+from assistant.events import Event, Intervened, ModeKnown, Notice, SegmentText, StepFinished, StepStarted, UserSaid
 from assistant.faults import REPAIRS, fault_of
+from assistant.records import Intervention, StepRecord, Tokens
 from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal
-from assistant.stopping import until_stopped
+from assistant.stopping import unless_stopped, until_stopped
 from assistant.think import Policy
 from assistant.tools.base import ToolContext
 from assistant.tools.toolbox import Toolbox
@@ -153,8 +142,12 @@ class StepRunner:
         return self.compactor.due(self.transcript)
 
     async def make_room(self) -> None:
-        """Make the conversation shorter where the next prompt needs it. Raises `EngineError`."""
-        await self.compactor.make_room(self.transcript, self.journal, self.emit)
+        """Make the conversation shorter where the next prompt needs it. Raises `EngineError`, `Stopped`."""
+        await unless_stopped(self.compactor.make_room(self.transcript, self.journal, self.emit), self.stop)
+
+    async def compact(self, hint: str) -> None:
+        """Make it shorter because the user asks for it. Raises `EngineError`, `OSError`, `Stopped`."""
+        await unless_stopped(self.compactor.compact(self.transcript, self.journal, self.emit, hint), self.stop)
 
     def gate(self, draft: Draft, number: int) -> None:
         """Judge call `number` of the reply."""

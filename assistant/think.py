@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from assistant.events import CallOutcome, StepRecord
+from assistant.records import CallOutcome, StepRecord
 from model.format import Mode, ThinkRequest
 
 _OFF_WORDS = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatch
 from typing import Any
 
-from assistant.events import CallOutcome
+from assistant.records import CallOutcome
 from assistant.think import BUILT_IN, Situation, ThinkDecision
 from model.format import ThinkRequest
 

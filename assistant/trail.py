@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from assistant.draft import Draft
-from assistant.events import StepRecord
+from assistant.records import StepRecord
 from assistant.think import READS, Situation
 from assistant.workspace.files import Workspace
 from model.format import Mode, ThinkRequest

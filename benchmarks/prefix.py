@@ -32,8 +32,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import machine
 
 from assistant.config import Settings
-from assistant.events import StepFinished, StepRecord
+from assistant.events import StepFinished
 from assistant.opening import Place, open_pilot
+from assistant.records import StepRecord
 from model.catalog import CATALOG
 from model.engine import Delta, EngineInfo, Finish, Sampling, Usage
 from model.engines.http import HttpEngine

@@ -9,7 +9,8 @@ from typing import Protocol, get_args
 
 from assistant.agent import Agent
 from assistant.errors import UserError
-from assistant.events import Choice, Event
+from assistant.events import Event
+from assistant.records import Choice
 from model.format import Mode, ThinkRequest
 from tui.completion import Entry
 from tui.shelf import NamedPrompt

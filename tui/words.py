@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from assistant.events import Seconds, Tokens
+from assistant.records import Seconds, Tokens
 from assistant.safety.sanitize import sanitize
 
 

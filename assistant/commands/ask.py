@@ -22,7 +22,10 @@ from assistant.commands.options import (
     ProfileOption,
     Repository,
     Resume,
+    RunSeconds,
+    RunTokens,
     Think,
+    ThinkBudget,
 )
 from assistant.errors import Exit, UserError
 from assistant.events import Event, QuestionAsked, RunFinished, RunStatus
@@ -47,17 +50,31 @@ def ask(
     think: Think = None,
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
+    run_tokens: RunTokens = None,
+    run_seconds: RunSeconds = None,
+    think_budget: ThinkBudget = None,
     allow: Allow = None,
     resume: Resume = None,
     json_: Json = False,
 ) -> int:
     """Answer one message and exit; what it may not do is refused (exit code 4)."""
     settings = settings_from(
-        engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
+        engine=engine,
+        model=model,
+        dialect=dialect,
+        think=think,
+        profile=profile,
+        max_steps=max_steps,
+        run_tokens=run_tokens,
+        run_seconds=run_seconds,
+        think_budget=think_budget,
     )
     rules = checked_rules(allow)
     resumed, root = resumed_session(resume, repo) if resume is not None else (None, repository_root(repo))
-    text = _message(prompt)
+    from assistant.slash import expand
+
+    words = _message(prompt)
+    text = expand(words) or words
 
     async def talk() -> int:
         from assistant.opening import Place, open_pilot
@@ -71,7 +88,7 @@ def ask(
         code = Exit.NOT_ACHIEVED
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop_once, pilot)
         try:
-            async for event in pilot.run(text, settings.think):
+            async for event in pilot.run(text, settings.think, words):
                 show(event)
                 match event:
                     case QuestionAsked():

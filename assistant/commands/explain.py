@@ -17,7 +17,8 @@ from assistant.commands.options import DialectName, Engine, Json, Model, Profile
 from assistant.commands.stats import folder_of_sessions
 from assistant.config import Settings
 from assistant.errors import Exit, UserError
-from assistant.events import Choice, Event, Forked, Notice, as_json
+from assistant.events import Event, Forked, Notice, as_json
+from assistant.records import Choice
 from model.format import Mode, ThinkRequest
 
 if TYPE_CHECKING:

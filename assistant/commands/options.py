@@ -17,6 +17,9 @@ DialectName = Annotated[str | None, typer.Option("--dialect", help="kat, qwen3 o
 Think = Annotated[ThinkRequest | None, typer.Option("--think", help="auto, on or off")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="compact or full prompts; else by the engine")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="steps that one message may take")]
+RunTokens = Annotated[int | None, typer.Option("--run-tokens", help="tokens that the model may write for one message")]
+RunSeconds = Annotated[float | None, typer.Option("--run-seconds", help="seconds that one message may take")]
+ThinkBudget = Annotated[int | None, typer.Option("--think-budget", help="tokens of one thought; it is cut there")]
 Allow = Annotated[
     list[str] | None,
     typer.Option(

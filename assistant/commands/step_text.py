@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from assistant.commands.figures import count, duration, share, table
-from assistant.events import Branch, CallOutcome, Forked, StepRecord
+from assistant.events import Forked
+from assistant.records import Branch, CallOutcome, StepRecord
 from assistant.safety.sanitize import sanitize
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from assistant.config import state_dir
 from assistant.errors import UserError
-from assistant.events import CallOutcome, RunStatus, StepRecord
+from assistant.events import RunStatus
+from assistant.records import CallOutcome, StepRecord
 from assistant.sessions import Journal, sessions_dir
 from assistant.undo import Undo
 from assistant.workspace.git import environment, safe_options

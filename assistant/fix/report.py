@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from assistant.events import StepRecord, Tokens
+from assistant.records import StepRecord, Tokens
 
 Status = Literal["fixed", "not_fixed", "nothing_to_fix", "error"]
 

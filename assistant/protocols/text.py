@@ -13,11 +13,9 @@ from assistant.events import (
     Event,
     Forked,
     Intervened,
-    Intervention,
     ModeKnown,
     Notice,
     PlanChanged,
-    PlanItem,
     QuestionAnswered,
     QuestionAsked,
     RunFinished,
@@ -26,6 +24,7 @@ from assistant.events import (
     SegmentText,
     StepFinished,
 )
+from assistant.records import Intervention, PlanItem
 from assistant.safety.sanitize import Sanitizer, sanitize
 from model.format import Segment
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from assistant.errors import UserError
-from assistant.events import StepRecord
+from assistant.records import StepRecord
 from assistant.safety.secrets import Redactor
 from model.engine import EngineInfo
 

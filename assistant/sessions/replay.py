@@ -10,32 +10,26 @@ from typing import Any
 from assistant.context import UNKNOWN, Transcript, turn_of
 from assistant.events import (
     ApprovalGiven,
-    Branch,
     CallFinished,
-    CallOutcome,
     CallStarted,
     Compacted,
     Decision,
     Event,
     Forked,
     Intervened,
-    Intervention,
     ModeKnown,
     Notice,
     PlanChanged,
-    PlanItem,
     QuestionAnswered,
     QuestionAsked,
     RunFinished,
     RunStatus,
-    Seconds,
     SegmentText,
     StepFinished,
-    StepRecord,
     StepStarted,
-    Tokens,
     UserSaid,
 )
+from assistant.records import Branch, CallOutcome, Intervention, PlanItem, Seconds, StepRecord, Tokens
 from assistant.sessions.journal import read
 from model.format import Mode, Reply, Segment, ThinkRequest, ToolCall
 

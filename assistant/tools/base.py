@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from assistant.errors import UserError
-from assistant.events import PlanItem
 from assistant.jobs import Jobs
+from assistant.records import PlanItem
 from assistant.safety.confinement.process import HeadTail
 from assistant.safety.permissions import Permission
 from assistant.safety.sanitize import sanitize

@@ -42,6 +42,8 @@ class ShowRepoMap(Tool):
     async def run(self, context: ToolContext) -> ToolResult:
         """Files and signatures."""
         repo_map = context.repo_map or RepoMap(context.workspace, None)
+        if context.repo_map is not None:
+            repo_map.watch()
         with for_the_model():
             text = await repo_map.text(self.budget, mentioned=self.focus, count=roughly)
         if not text:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from assistant.events import PlanItem
+from assistant.records import PlanItem
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sanitize import sanitize
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult

@@ -178,8 +178,9 @@ class NameIndex:
             if not definers and name[0] == ".":
                 name = name[1:]
                 definers = table.get(name)
-            if definers and len(definers) <= _COMMON and path not in definers:
-                weight = math.sqrt(count) * _telling(name) / len(definers)
+            telling = _telling(name)
+            if telling and definers and len(definers) <= _COMMON and path not in definers:
+                weight = math.sqrt(count) * telling / len(definers)
                 for definer in definers:
                     yield (definer, name), weight
 
@@ -229,7 +230,9 @@ def _paths(words: str) -> set[str]:
 def _telling(name: str) -> float:
     """How much a use of a name says: long composed ones lead to one place, short and private ones rarely."""
     bare = name.removeprefix(".")
-    if bare.startswith("_") or bare in _EVERYDAY:
+    if bare in _EVERYDAY:
+        return 0.0
+    if bare.startswith("_"):
         return 0.1
     if len(bare) < 4:
         return 0.3

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from assistant.compaction import KEPT_STEPS, SUMMARY_TOKENS, Compactor, divided, listed, shortened
 from assistant.context import Transcript, Turn
-from assistant.events import Compacted, Notice, Tokens
+from assistant.events import Compacted, Notice
 from assistant.facts import Facts, facts
 from assistant.gauge import TARGET, TRIGGER, needs, room
+from assistant.records import Tokens
 from assistant.sessions import Journal, read
 from assistant.sessions.replay import transcript, whole_output
 from model.dialects import dialect

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.commands.registry import run
-from assistant.events import Branch, CallOutcome, Intervention, Seconds, StepRecord, Tokens
 from assistant.leaks import leaked
 from assistant.ledger import Account, Ledger, StepRef, as_json, ledger
+from assistant.records import Branch, CallOutcome, Intervention, Seconds, StepRecord, Tokens
 from assistant.sessions import Journal, fork, read
 from model.engine import EngineInfo
 from model.format import Mode, ThinkRequest

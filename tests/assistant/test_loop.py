@@ -13,7 +13,6 @@ from assistant.events import (
     Intervened,
     Notice,
     PlanChanged,
-    PlanItem,
     QuestionAsked,
     RunStatus,
     SegmentText,
@@ -21,6 +20,7 @@ from assistant.events import (
     UserSaid,
 )
 from assistant.ledger import ledger
+from assistant.records import PlanItem
 from model.format import Mode, Segment
 from tests.e2e.conftest import reply
 

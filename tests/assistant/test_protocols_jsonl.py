@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
-from assistant.events import CallOutcome, CallStarted, Event, Restored
+from assistant.events import CallStarted, Event, Restored
 from assistant.protocols.jsonl import lines_to, schema
+from assistant.records import CallOutcome
 
 DATA = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3)
 PAGE = Path(__file__).parents[2] / "docs/events.schema.json"

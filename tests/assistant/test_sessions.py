@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant.errors import UserError
-from assistant.events import StepRecord
+from assistant.records import StepRecord
 from assistant.sessions import Journal, age, find, fork, prunable, read, remove, summaries, unfinished
 from assistant.sessions.index import listed
 from assistant.sessions.journal import is_open

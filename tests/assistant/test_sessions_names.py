@@ -6,20 +6,17 @@ import pytest
 
 from assistant.errors import UserError
 from assistant.events import (
-    Branch,
     Compacted,
     Forked,
     Intervened,
-    Intervention,
     Notice,
     PlanChanged,
-    PlanItem,
     QuestionAnswered,
     QuestionAsked,
     StepFinished,
-    StepRecord,
     UserSaid,
 )
+from assistant.records import Branch, Intervention, PlanItem, StepRecord
 from assistant.sessions import Journal, find, fork, read, rename, summaries
 from assistant.sessions.export import as_markdown
 from assistant.sessions.index import listed

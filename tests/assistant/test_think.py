@@ -2,7 +2,7 @@
 
 import pytest
 
-from assistant.events import CallOutcome, StepRecord, Tokens
+from assistant.records import CallOutcome, StepRecord, Tokens
 from assistant.think import BUILT_IN, Policy, Situation, ThinkDecision, unthought_change
 from assistant.think_settings import UserRule, read_rules
 from model.format import Mode, ThinkRequest

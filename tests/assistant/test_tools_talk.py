@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.events import PlanItem
+from assistant.records import PlanItem
 from assistant.safety.permissions import Access, Permissions
 from assistant.safety.sandbox import Sandbox
 from assistant.tools.base import NO_HOST, NoHost, Tool, ToolContext, ToolError, ToolResult

@@ -71,11 +71,11 @@ def test_list_search_fork_export_prune(kat, repository, tmp_path, serve):
     assert ids(kat, "--repo", other) == [docs]
     assert ids(kat, "nothing", "like", "this") == []
 
-    renamed = json.loads(kat("sessions", "rename", parser, "the parser", "--json").out)
-    assert renamed == {"id": parser, "name": "the parser"}
-    forked = json.loads(kat("sessions", "fork", "the parser", "--at", "1", "--json").out)["id"]
+    renamed = json.loads(kat("sessions", "rename", docs, "the docs", "--json").out)
+    assert renamed == {"id": docs, "name": "the docs"}
+    forked = json.loads(kat("sessions", "fork", parser, "--at", "1", "--json").out)["id"]
     assert len(ids(kat)) == 3
-    one_sentence(kat("sessions", "fork", parser, "--at", "7"), "no step 7")
+    one_sentence(kat("sessions", "fork", "the docs", "--at", "7"), "no step 7")
 
     target = tmp_path / "talk.md"
     assert kat("sessions", "export", forked, "--output", target).code == 0

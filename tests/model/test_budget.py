@@ -243,6 +243,34 @@ async def test_facts_come_before_the_end_of_a_thought_and_none_after_it():
     assert len(model.prompts) == 2, "what was said at once is done at once"
 
 
+async def test_a_piece_that_comes_at_the_same_moment_does_not_close_the_thought_before_the_fact():
+    gate = asyncio.Event()
+
+    class Held(Model):
+        async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
+            self.prompts.append(prompt)
+            if len(self.prompts) == 1:
+                yield Delta("First", 1)
+                await gate.wait()
+            yield Delta(self.rest(prompt), 1, Finish.STOP)
+
+    def say() -> None:
+        gate.set()
+        assert steering.fact("7")
+
+    model, steering = Held(), Steering()
+    reply = BudgetedReply(model, dialect("kat"), asked(think=ThinkRequest.ON), PLENTY, steering=steering)
+    reading = asyncio.create_task(read(reply))
+    while not reply.weights:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    say()
+    await reading
+    assert [step.reason for step in reply.stepped] == ["fact"]
+    assert reply.reply.think == f"First\n{NOTE}7\n{THOUGHT.removeprefix('First')}"
+    assert reply.reply.answer == ANSWER
+
+
 async def test_a_model_that_takes_its_thought_up_again_is_not_asked_for_ever():
     model = Model(again="<think>\nBut wait.\n</think>\n")
     reply = BudgetedReply(model, dialect("kat"), asked(think=ThinkRequest.ON), PLENTY, Budget(think=3))

@@ -15,7 +15,6 @@ from assistant.events import (
     ApprovalGiven,
     CallFinished,
     CallStarted,
-    Choice,
     Decision,
     Event,
     ModeKnown,
@@ -24,14 +23,12 @@ from assistant.events import (
     RunFinished,
     RunStarted,
     RunStatus,
-    Seconds,
     SegmentText,
     StepFinished,
-    StepRecord,
     StepStarted,
-    Tokens,
     UserSaid,
 )
+from assistant.records import Choice, Seconds, StepRecord, Tokens
 from model.engine import EngineInfo
 from model.format import Mode, Segment, ThinkRequest
 

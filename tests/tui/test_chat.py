@@ -10,7 +10,8 @@ import pytest
 from textual.events import Key
 
 from assistant.agent import Agent
-from assistant.events import Event, ModeKnown, Notice, RunFinished, RunStatus, SegmentText, StepStarted, Tokens
+from assistant.events import Event, ModeKnown, Notice, RunFinished, RunStatus, SegmentText, StepStarted
+from assistant.records import Tokens
 from model.engine import EngineUnreachable
 from model.format import Mode, Segment, ThinkRequest
 from tests.tui.conftest import Start

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.events import Branch, CallOutcome, Forked, Notice, StepRecord, Tokens
+from assistant.events import Forked, Notice
+from assistant.records import Branch, CallOutcome, StepRecord, Tokens
 from model.format import Mode, ThinkRequest
 from tests.tui.conftest import Running, Start
 from tests.tui.fake import DIFF, step

@@ -10,16 +10,14 @@ from assistant.events import (
     CallStarted,
     Compacted,
     Intervened,
-    Intervention,
     ModeKnown,
     Notice,
     PlanChanged,
-    PlanItem,
     SegmentText,
     StepFinished,
-    StepRecord,
     StepStarted,
 )
+from assistant.records import Intervention, PlanItem, StepRecord
 from model.format import Mode, Segment, ThinkRequest
 from tests.tui.conftest import Start
 from tests.tui.fake import Gate, Item, TakeIn, step

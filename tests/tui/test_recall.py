@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from assistant.events import Event, Notice, RunFinished, RunStatus, Tokens, UserSaid
+from assistant.events import Event, Notice, RunFinished, RunStatus, UserSaid
+from assistant.records import Tokens
 from model.format import Mode, ThinkRequest
 from tests.tui.conftest import Start
 from tests.tui.fake import FakeAgent, call, opens, step

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.events import CallFinished, CallStarted, Notice, PlanChanged, PlanItem
+from assistant.events import CallFinished, CallStarted, Notice, PlanChanged
+from assistant.records import PlanItem
 from model.format import Mode
 from tests.tui.conftest import Start
 from tests.tui.fake import Gate, demo, step

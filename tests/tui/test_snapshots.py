@@ -17,13 +17,12 @@ from assistant.events import (
     Changes,
     Forked,
     Intervened,
-    Intervention,
     Notice,
     PlanChanged,
-    PlanItem,
     Restored,
     SegmentText,
 )
+from assistant.records import Intervention, PlanItem
 from model.format import Mode, Segment
 from tests.tui.conftest import Clock, build
 from tests.tui.fake import DIFF, THOUGHT, Ask, FakeAgent, Gate, Script, demo, step

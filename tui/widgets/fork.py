@@ -13,7 +13,8 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 
-from assistant.events import Branch, CallOutcome, Choice, Forked
+from assistant.events import Forked
+from assistant.records import Branch, CallOutcome, Choice
 from assistant.safety.sanitize import sanitize
 from tui.prose import Line, text_lines
 from tui.theme import badge

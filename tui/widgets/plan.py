@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from assistant.events import PlanItem
+from assistant.records import PlanItem
 from tui.prose import Line
 from tui.widgets.fold import Fold
 from tui.words import one_line

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.content import Content
 
-from assistant.events import CallStarted, Intervention, StepFinished, StepRecord, StepStarted
+from assistant.events import CallStarted, StepFinished, StepStarted
+from assistant.records import Intervention, StepRecord
 from assistant.safety.sanitize import Sanitizer
 from model.format import Mode, Segment
 from tui.prose import GrowingText, Line, text_lines

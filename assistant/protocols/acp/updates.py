@@ -40,10 +40,10 @@ from assistant.events import (
     SegmentText,
     StepFinished,
     StepStarted,
-    Tokens,
     UserSaid,
 )
 from assistant.protocols.acp.content import edits_of, places, proposed
+from assistant.records import Tokens
 from assistant.safety.sanitize import Sanitizer, sanitize
 from model.format import Segment
 
