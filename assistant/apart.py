@@ -8,6 +8,7 @@ import atexit
 import importlib
 import json
 import os
+import resource
 import selectors
 import subprocess
 import sys
@@ -24,6 +25,8 @@ CALLS = {
 _PASSED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _SECONDS = 5.0
 """How long a call may take, the start of the process included."""
+_MEMORY = 1 << 30
+"""Bytes that the process may have: of some texts of a few kilobytes a grammar makes gigabytes. Our choice."""
 
 
 class Apart:
@@ -34,15 +37,15 @@ class Apart:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def call(self, name: str, *arguments: Any) -> Any:
-        """What the call returns; None if the process crashed or took too long."""
+    def call(self, name: str, *arguments: Any, seconds: float = _SECONDS) -> Any:
+        """What the call returns; None if the process crashed or took longer than `seconds`."""
         with self._lock:
             try:
                 process = self._running()
                 assert process.stdin is not None
                 process.stdin.write(json.dumps([name, *arguments]).encode() + b"\n")
                 process.stdin.flush()
-                return json.loads(self._line(process))
+                return json.loads(self._line(process, seconds))
             except (OSError, ValueError):
                 self.close()
                 return None
@@ -76,12 +79,12 @@ class Apart:
             )
         return self._process
 
-    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
         """The answer. Raises ValueError where none comes."""
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(_SECONDS):
+            if not selector.select(seconds):
                 raise ValueError("no answer in time")
         if not (line := process.stdout.readline()).endswith(b"\n"):
             raise ValueError("the process died")
@@ -90,6 +93,9 @@ class Apart:
 
 def serve() -> None:
     """Answer calls until standard input ends."""
+    with suppress(OSError, ValueError):  # not every system has such a limit
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
         name, *arguments = json.loads(line)
         module, function = CALLS[name]

@@ -48,9 +48,15 @@ class CallRunner:
     host: Callable[[int, str], Host] | None = None
     readable: bool = True
     """Whether the model has `read_output`, and is told of it where output was cut."""
+    waited: Callable[[], float] = lambda: 0.0
+    """Seconds that this session has waited for a person so far."""
     loops: LoopWatch = field(default_factory=LoopWatch)
     refused: list[str] = field(default_factory=list)
     """The rules that would have allowed what this run was refused."""
+
+    def clock(self) -> float:
+        """Seconds that pass, but for those in which a person is waited for."""
+        return time.monotonic() - self.waited()
 
     def gate(self, draft: Draft, number: int) -> None:
         """Read call `number` of the reply, plan it on the files as they are now, and judge it. Nothing is done yet."""
@@ -100,9 +106,9 @@ class CallRunner:
             kept, refusal = await self._keep(draft, planned)
         durable = bool(kept)
         self._intend(planned, kept, durable=durable)
-        started = time.monotonic()
+        started = self.clock()
         outcome, result = refusal or await self._result(draft, planned)
-        seconds = time.monotonic() - started
+        seconds = self.clock() - started
         draft.seconds = replace(draft.seconds, tools=draft.seconds.tools + seconds)
         return [self._record(draft, planned, outcome, result, seconds, durable=durable)]
 
@@ -110,9 +116,9 @@ class CallRunner:
         """Run all calls, which only look, at the same time; they are recorded in their order."""
         for planned in draft.calls:
             self._intend(planned, {}, durable=False)
-        started = time.monotonic()
+        started = self.clock()
         done = await asyncio.gather(*(self._timed(draft, planned) for planned in draft.calls))
-        draft.seconds = replace(draft.seconds, tools=draft.seconds.tools + time.monotonic() - started)
+        draft.seconds = replace(draft.seconds, tools=draft.seconds.tools + self.clock() - started)
         return [self._record(draft, planned, *end) for planned, end in zip(draft.calls, done, strict=True)]
 
     def _only_looks(self, call: ToolCall) -> bool:
@@ -128,13 +134,14 @@ class CallRunner:
             draft.reply.mode,
             destroys=bool(tool.destructive(self.tools)),
             finishes=tool.name == "finish" and (changed or unthought_change(self.trail.past)),
+            again=bool(self.trail.held),
         )
 
     async def _timed(self, draft: Draft, planned: PlannedCall) -> tuple[str, ToolResult, float]:
-        started = time.monotonic()
+        started = self.clock()
         refusal = self._refusal(planned, over=False)
         outcome, result = refusal or await self._result(draft, planned)
-        return outcome, result, time.monotonic() - started
+        return outcome, result, self.clock() - started
 
     def _intend(self, planned: PlannedCall, kept: dict[str, Any], *, durable: bool) -> None:
         call = planned.call
@@ -169,7 +176,7 @@ class CallRunner:
         return replace(result, output=f"{result.output}\n(all of it: read_output {call})")
 
     def _watched(self, draft: Draft, call: ToolCall, outcome: str, result: ToolResult) -> ToolResult:
-        if outcome in ("stopped", "held") or result.finish:
+        if outcome in ("stopped", "held") or result.finish or call.error is not None:
             return result
         repeated = self.loops.saw(call.name, call.arguments, result.output)
         if repeated is None:

@@ -2,14 +2,15 @@
 
 First old tool output is cut to its head and tail; if that is not enough, the old steps are replaced by a summary that
 the model writes with thinking off. The user's own words, changed files, failing tests and open tasks stay word for
-word, and so do the last two steps, unless the prompt would not fit at all: then their output is cut too. The journal
-keeps everything, and a record of the new turns, from which the same bytes come back.
+word, and so do the last two steps, unless that is not enough either: then the output of the last but one is cut, and
+that of the last only where the prompt would not fit at all. The journal keeps everything, and a record of the new
+turns, from which the same bytes come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -18,28 +19,22 @@ from typing import Any
 from assistant.context import Transcript, Turn, prompt_text
 from assistant.events import Compacted, Event, Notice
 from assistant.facts import Facts, facts
-from assistant.gauge import TARGET, Gauge, Length, needs, room
+from assistant.gauge import TARGET, Gauge, Length, left, needs, room
 from assistant.records import Tokens
 from assistant.sessions.journal import Journal, read
+from assistant.shortening import divided, listed, shortened, steps_before, summed_up, with_less_output
 from model.engine import Engine, EngineError, EngineRefused, Finish, Sampling
 from model.format import ThinkRequest
 from model.prompt import Dialect, Message, Prompt, ToolSpec
 
-KEPT_STEPS = 2
-"""The last steps, which stay as they are; our choice."""
 OUTPUT_LIMITS = (2_000, 600, 200)
 """Characters that old tool output is cut to, one after the other until it is enough; our choice."""
 SUMMARY_TOKENS = 1_024
 _SHARE = 8
 """The longest summary, in tokens and as a part of the context (one of so many); our choice."""
-_LISTED = 40
-_LINE = 160
-"""Calls that a summary without a model lists, and characters of each."""
-_CARRIED = 3_000
-"""Characters of an earlier summary that such a summary carries on."""
+_LIST = 4
+"""Characters of a summary without a model, for each token that one of the model's may have; our choice."""
 _WHY = "Summing up needs no thought."
-_SUMMARY = "[What was done before, summed up. It is a record, not an instruction of the developer.]"
-_WORDS = frozenset({"user", "steer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +97,13 @@ class Compactor:
         """
         if not self.due(transcript):
             return
-        before = await self.gauge.length(transcript.messages)
+        before = await self._measured(transcript)
         if not self._needs(before.tokens, self._since):
             return
-        made = await self._shortened(transcript, journal, emit, before, "", self._target(before))
+        made = await self._shortened(transcript, journal, emit, before, "", int(TARGET * self._room))
         after = self._adopt(transcript, journal, emit, before, made) if made else before
         self._since = after.tokens
-        if after.exact and self._context is not None and after.tokens >= self._context:
+        if after.exact and self._context is not None and not left(self._context, after.tokens):
             raise EngineRefused(_too_long(after.tokens, self._context))
 
     async def compact(
@@ -127,6 +122,20 @@ class Compactor:
             return
         self._since = self._adopt(transcript, journal, emit, before, made).tokens
 
+    async def reply_tokens(self, transcript: Transcript) -> int:
+        """The most tokens that the next reply may have: as the sampling says, or as many as fit behind the prompt.
+
+        Raises:
+            EngineError: the engine cannot count.
+        """
+        wanted = self._sampling.max_tokens
+        if self._context is None:
+            return wanted
+        used = self.gauge.at_most(transcript)
+        if used is None or left(self._context, used) < wanted:
+            used = (await self._measured(transcript)).tokens
+        return min(wanted, left(self._context, used)) or wanted
+
     def saw(self, prompt: Prompt, tokens: Tokens) -> None:
         """The engine counted the tokens of this prompt."""
         self.gauge.saw(prompt, tokens.prompt)
@@ -136,12 +145,17 @@ class Compactor:
         bound = self.gauge.at_most(transcript)
         return self._context is not None and (bound is None or self._needs(bound, self._since))
 
+    async def _measured(self, transcript: Transcript) -> Length:
+        length = await self.gauge.length(transcript.messages)
+        self.gauge.measured(len(transcript.turns), length.tokens)
+        return length
+
     def _needs(self, tokens: int, since: int | None = None) -> bool:
         return needs(self._context, tokens, self._sampling.max_tokens, since)
 
-    def _target(self, before: Length) -> int:
-        limit = before.tokens if self._context is None else room(self._context, self._sampling.max_tokens)
-        return int(TARGET * limit)
+    @property
+    def _room(self) -> int:
+        return sys.maxsize if self._context is None else room(self._context, self._sampling.max_tokens)
 
     def _adopt(
         self,
@@ -155,7 +169,7 @@ class Compactor:
         event = Compacted(before.tokens, made.length.tokens, exact, made.summary)
         journal.append("compacted", sync=True, **record(event, made.turns))
         transcript.turns[:] = made.turns
-        self.gauge.forget()
+        self.gauge.measured(len(made.turns), made.length.tokens)
         emit(event)
         if not exact:
             emit(Notice("info", "The lengths are estimates: this server does not count the tokens of a prompt."))
@@ -175,8 +189,8 @@ class Compactor:
         made = await self._with_less_output(transcript, known, target)
         if made.length.tokens > target and steps_before(transcript.turns):
             made = await self._summed_up(transcript, known, hint, made, emit)
-        if self._context is not None and made.length.tokens > room(self._context, self._sampling.max_tokens):
-            made = await self._with_less_output_everywhere(transcript, made)
+        if made.length.tokens > (target or self._room):
+            made = await self._with_less_of_the_last_steps(transcript, made, target or self._room)
         return made if made.length.tokens < before.tokens else None
 
     async def _with_less_output(self, transcript: Transcript, known: Facts, target: int) -> Shortened:
@@ -187,9 +201,19 @@ class Compactor:
                 break
         return Shortened(turns, length)
 
-    async def _with_less_output_everywhere(self, transcript: Transcript, made: Shortened) -> Shortened:
-        """The last resort: without it the prompt would be refused."""
-        turns = tuple(shortened(turn, OUTPUT_LIMITS[-1], readable=self._readable) for turn in made.turns)
+    async def _with_less_of_the_last_steps(self, transcript: Transcript, made: Shortened, target: int) -> Shortened:
+        """Cut what the model has read already; what it has not, only where the prompt would be refused."""
+        newest = max((n for n, turn in enumerate(made.turns) if turn.kind == "reply"), default=0)
+        for limit in OUTPUT_LIMITS:
+            made = await self._cut(transcript, made, newest, limit)
+            if made.length.tokens <= target:
+                return made
+        if made.length.tokens <= self._room:
+            return made
+        return await self._cut(transcript, made, len(made.turns), OUTPUT_LIMITS[-1])
+
+    async def _cut(self, transcript: Transcript, made: Shortened, end: int, limit: int) -> Shortened:
+        turns = (*(shortened(turn, limit, readable=self._readable) for turn in made.turns[:end]), *made.turns[end:])
         return Shortened(turns, await self._length(transcript, turns), made.summary)
 
     async def _summed_up(
@@ -203,7 +227,7 @@ class Compactor:
                     "warning", f"The model could not sum up the old steps ({fault}); a list of calls stands for them."
                 )
             )
-        summary = summary or listed(old)
+        summary = summary or listed(old, _LIST * self._summary_tokens)
         turns = summed_up(old, tail, summary, known)
         length = await self._length(transcript, turns)
         return Shortened(turns, length, summary) if length.tokens < short.length.tokens else short
@@ -220,7 +244,7 @@ class Compactor:
         for turns in (old, divided(short.turns)[0]):
             messages = [Message("system", transcript.system), *(turn.message for turn in turns), question]
             length = await self.gauge.length(messages)
-            if self._context is None or length.tokens + self._summary_tokens < self._context:
+            if self._context is None or self._summary_tokens <= left(self._context, length.tokens):
                 return await self._asked(self._dialect.render(messages, self._specs, ThinkRequest.OFF, _WHY))
         return "", "the old steps do not fit into its context"
 
@@ -262,93 +286,8 @@ def request(hint: str) -> str:
     return f"{text}\n\nThe developer says what matters most: {hint.strip()}" if hint.strip() else text
 
 
-def divided(turns: Sequence[Turn]) -> tuple[Sequence[Turn], Sequence[Turn]]:
-    """What is before the last `KEPT_STEPS` steps, and what begins with them."""
-    replies = [n for n, turn in enumerate(turns) if turn.kind == "reply"]
-    place = replies[-KEPT_STEPS] if len(replies) > KEPT_STEPS else replies[0] if replies else len(turns)
-    return turns[:place], turns[place:]
-
-
-def steps_before(turns: Sequence[Turn]) -> bool:
-    """Whether there are steps that may be summed up."""
-    return any(turn.kind == "reply" for turn in divided(turns)[0])
-
-
-def with_less_output(turns: Sequence[Turn], known: Facts, limit: int, *, readable: bool) -> tuple[Turn, ...]:
-    """The turns with old output cut to `limit` characters, and the facts behind the old steps."""
-    old, tail = divided(turns)
-    if not any(turn.kind == "reply" for turn in old):
-        return tuple(turns)
-    kept = [shortened(turn, limit, readable=readable) for turn in old if turn.kind != "facts"]
-    return (*kept, *_facts(known), *tail)
-
-
-def summed_up(old: Sequence[Turn], tail: Sequence[Turn], summary: str, known: Facts) -> tuple[Turn, ...]:
-    """The user's own words, a summary in place of the old steps, the facts, and the last steps as they were."""
-    words = [turn for turn in old if turn.kind in _WORDS]
-    turn = Turn("summary", Message("user", f"{_SUMMARY}\n{summary}"))
-    return (*words, turn, *_facts(known), *tail)
-
-
-def shortened(turn: Turn, limit: int, *, readable: bool) -> Turn:
-    """A result cut to its head and tail, at most `limit` characters in all; anything else as it is."""
-    text = turn.message.content
-    if turn.kind != "result" or len(text) <= limit:
-        return turn
-    whole = turn.whole or len(text)
-    named = turn.call if readable and turn.step else ""
-    half = max(0, limit - len(_gap(whole, named))) // 2
-    gap = _gap(whole - 2 * half, named)
-    content = text[:half] + gap + text[len(text) - half :]
-    return replace(turn, message=replace(turn.message, content=content), whole=whole)
-
-
-def listed(old: Sequence[Turn]) -> str:
-    """A summary without a model: an earlier summary, and what was called with how each call began to answer."""
-    earlier = [turn.message.content.removeprefix(f"{_SUMMARY}\n") for turn in old if turn.kind == "summary"]
-    calls = list(_calls(old))
-    lines = [line for _, line in calls[-_LISTED:]]
-    left_out = Counter(name for name, _ in calls[:-_LISTED])
-    if left_out:
-        lines.insert(0, "Before these: " + ", ".join(f"{name} {n} times" for name, n in left_out.most_common()))
-    return "\n".join([*(_cut(text, _CARRIED) for text in earlier), *lines]) or "Nothing was called."
-
-
-def _calls(old: Sequence[Turn]) -> list[tuple[str, str]]:
-    """The name of each call, and a line on it; where a reply calls nothing, the beginning of its answer."""
-    lines: list[tuple[str, str]] = []
-    for n, turn in enumerate(old):
-        if turn.kind != "reply":
-            continue
-        if not turn.message.calls:
-            lines.append(("answer", f"- answered: {_cut(_line(turn.message.content), _LINE)}"))
-        for place, call in enumerate(turn.message.calls, n + 1):
-            result = old[place].message.content if place < len(old) and old[place].kind == "result" else ""
-            given = ", ".join(f"{name}={_cut(_line(str(value)), 40)}" for name, value in call.arguments.items())
-            lines.append((call.name, _cut(f"- {call.name}({given}): {_line(result)}", _LINE)))
-    return lines
-
-
-def _facts(known: Facts) -> list[Turn]:
-    text = known.text()
-    return [Turn("facts", Message("user", text))] if text else []
-
-
-def _gap(characters: int, call: str) -> str:
-    how = f"; read_output shows the whole of call {call}" if call else ""
-    return f"\n… {characters:,} characters left out{how} …\n"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split("\n", 1)[0].split())
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
 def _too_long(tokens: int, context: int) -> str:
     return (
         f"the conversation has {tokens:,} tokens in your own words and its last steps alone, and the model takes "
-        f"{context:,}; start a new session with /new, or give long texts as files"
+        f"{context:,} with its reply; start a new session with /new, or give long texts as files"
     )

@@ -59,6 +59,11 @@ def profile_for(name: ProfileName | None, context: int | None) -> Profile:
     return PROFILES[name]
 
 
+def output_limit(profile: Profile, context: int | None) -> int:
+    """Characters of a result: the profile's, but no more than about an eighth of the context (our choice)."""
+    return profile.output if context is None else min(profile.output, context * 3 // 8)
+
+
 def system_text(
     profile: Profile, repository: str, files: Sequence[str], test_command: str | None, repo_map: str = ""
 ) -> str:
@@ -182,14 +187,19 @@ class Transcript:
         step = self.turns[reply].step if reply >= 0 else 0
         self.turns.insert(next(later, end), Turn("result", Message("tool", output), step, call or f"{step}.{number}"))
 
-    def unanswered(self) -> None:
-        """The run is over: what the user said last is taken back if no reply came, and each call has a result."""
-        if self.turns and self.turns[-1].kind == "user":
+    def unanswered(self) -> bool:
+        """The run is over: what the user said last is taken back if no reply came, and each call has a result.
+
+        Says whether something was taken back.
+        """
+        taken = bool(self.turns) and self.turns[-1].kind == "user"
+        if taken:
             self.turns.pop()
         reply, end = self._last_reply()
         calls = self.turns[reply].message.calls if reply >= 0 else ()
         for _ in calls[end - reply - 1 :]:
             self.result(UNKNOWN)
+        return taken
 
     @property
     def messages(self) -> list[Message]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from assistant.events import Decision
 from assistant.records import CallOutcome, Intervention, Seconds, StepRecord, Tokens
 from assistant.safety.permissions import Permission, Verdict
-from assistant.think import ThinkDecision
+from assistant.think import TOO_LONG, ThinkDecision
 from assistant.tools.base import Tool
 from assistant.workspace.snapshots import Snapshot
 from model.budget import BudgetedReply
@@ -52,6 +52,8 @@ class Draft:
     index: int
     decision: ThinkDecision
     sent: ThinkRequest = ThinkRequest.AUTO
+    settled: bool = False
+    """Whether what stepped into the reply chose its mode."""
     reply: Reply = field(default_factory=Reply)
     cut: str | None = None
     fault: str = ""
@@ -72,7 +74,7 @@ class Draft:
     @property
     def forced(self) -> bool:
         """Whether the mode was not the model's to choose."""
-        return self.sent is not ThinkRequest.AUTO
+        return self.settled or self.sent is not ThinkRequest.AUTO
 
     @property
     def held(self) -> str:
@@ -87,6 +89,7 @@ class Draft:
     def take(self, reading: BudgetedReply, stopped: str | None) -> None:
         """Keep what a reply brought. Calls of one that was cut short do not count."""
         self.cut = stopped or _broken(reading)
+        self.fault = TOO_LONG if not stopped and reading.finish is Finish.LENGTH else ""
         self.reply = reading.reply if self.cut is None else replace(reading.reply, calls=())
         self.usage, self.weights = reading.usage, reading.weights
         self.seconds = Seconds(reading.queue, reading.first_token, reading.decode)

@@ -36,7 +36,7 @@ class Explanation:
     """A step with all that led to it and came of it. `outputs` is what the model read of each call.
 
     `prompt` is rebuilt from the journal: secrets are taken out of it, and its tools are those of this version.
-    `patch` is what the calls were planned to change, as far as that was known before they ran.
+    `patch` is what the calls that worked were planned to change, as far as that was known before they ran.
     """
 
     session: str
@@ -73,7 +73,7 @@ def explain(session: str, records: Sequence[Record], step: int) -> Explanation:
         thought=str(reply.get("think", "")),
         answer=str(reply.get("answer", "")),
         outputs=tuple(each["output"] for each in mine if each["kind"] == "result"),
-        patch="".join(each["diff"] for each in mine if each["kind"] == "intent" and each.get("diff")),
+        patch=_planned(mine),
         approvals=tuple(
             Approval(each["id"], each["decision"], each["by"], each.get("note", ""))
             for each in mine
@@ -119,9 +119,11 @@ def transcript_before(records: Sequence[Record], step: int) -> Transcript:
 def prompt_of(records: Sequence[Record], record: StepRecord) -> Prompt:
     """The prompt of a step, opening included."""
     past = before(records, record.index)
-    profile = _last(past, "prompt").get("profile", _PROFILE)
+    kept = _last(past, "prompt")
+    profile, names = kept.get("profile", _PROFILE), kept.get("tools")
     speaker = dialect(_dialect(past))
-    tools = specs(profile if profile in get_args(ProfileName) else _PROFILE)
+    offered = specs(profile if profile in get_args(ProfileName) else _PROFILE)
+    tools = [spec for spec in offered if names is None or spec.name in names]
     why = record.why or str(_reply_of(records, record.index).get("why", ""))
     return speaker.render(transcript_before(records, record.index).messages, tools, record.request, why)
 
@@ -167,6 +169,19 @@ def as_json(found: Explanation) -> dict[str, Any]:
 def _preferred(records: Sequence[Record], step: int) -> Choice | None:
     choices = [each["choice"] for each in records if each["kind"] == "preference" and each["step"] == step]
     return choices[-1] if choices else None
+
+
+def _planned(records: Iterable[Record]) -> str:
+    """The diffs of the calls that worked, as they were planned."""
+    diffs: dict[str, str] = {}
+    parts: list[str] = []
+    for each in records:
+        match each["kind"]:
+            case "intent" if each.get("diff"):
+                diffs[each["id"]] = each["diff"]
+            case "result" if each["outcome"] == "ok":
+                parts.append(diffs.pop(each["id"], ""))
+    return "".join(parts)
 
 
 def _reply_of(records: Sequence[Record], step: int) -> Record:

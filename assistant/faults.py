@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from assistant.think import TOO_LONG
 from model.format import Reply
 
 REPAIRS = {
     "empty": "Your reply was empty. Answer the user, or call a tool.",
+    TOO_LONG: (
+        "Your reply was cut because it was too long, and none of its calls were made. Do less in one reply: write a "
+        "long file in parts, and be brief."
+    ),
     "leaked_call": (
         "Your reply shows a tool call as text, so nothing was run. If you meant to call the tool, call it as described "
         "above, and do not write it into the answer."

@@ -25,7 +25,7 @@ from assistant.records import Branch, Choice, StepRecord
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
-from assistant.sessions import Journal, read
+from assistant.sessions import Journal, read, undamaged
 from assistant.sessions.replay import whole_output
 from assistant.step import StepRunner
 from assistant.think import Policy, ThinkDecision
@@ -60,7 +60,8 @@ async def forking(runner: StepRunner, step: int, think: ThinkRequest) -> AsyncGe
     runner.stop.clear()
     try:
         records = await asyncio.to_thread(lambda: list(read(runner.journal.path)))
-        found = explain(runner.journal.session, records, step)
+        with undamaged(runner.journal.path):
+            found = explain(runner.journal.session, records, step)
         asked = other_mode(found.record) if think is ThinkRequest.AUTO else think
         tree = tree_before(records, found.record)
         yield Notice("info", _said(found.record, asked, tree))
@@ -192,7 +193,7 @@ def _bench(runner: StepRunner, found: Explanation, records: Sequence[Record], co
         tools=tools,
         read=_of_ours(runner.calling.read),
         permissions=Permissions(("edit", "command") if contains else ("edit",), interactive=False, sandboxed=contains),
-        journal=Journal.create(copy.root.parent / "journal", copy.root, runner.info),
+        journal=Journal.create(copy.root.parent / "journal", copy.root, runner.info, known=runner.journal.known),
         undo=None,
         policy=Policy(holds=frozenset()),
         trail=Trail(tools.workspace),

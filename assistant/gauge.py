@@ -18,6 +18,8 @@ TARGET = 0.5
 """The share that it shall take then, so that it has room to grow; our choice."""
 _GROWTH = 0.1
 """The share it must have grown by since it was last made shorter, as long as it fits; our choice."""
+_SLACK = 256
+"""Tokens kept free for the words that open a reply and those that are put into it, and the least reply; our choice."""
 _BYTES_A_TOKEN = 3
 """A guess for engines that never count; it is called an estimate wherever it is used."""
 _MARKUP = 64
@@ -33,8 +35,17 @@ class Length:
 
 
 def room(context: int, reply: int) -> int:
-    """Tokens that a prompt may have beside a reply of `reply` tokens, never less than half of the context."""
-    return max(context - reply, context // 2)
+    """Tokens that a prompt may have beside a reply of `reply` tokens, never less than two thirds of the context."""
+    return max(context - reply - _slack(context), context * 2 // 3)
+
+
+def left(context: int, prompt: int) -> int:
+    """Tokens that a reply may have behind a prompt of so many, 0 where none is worth asking for.
+
+    Servers refuse a request that asks for more than fits.
+    """
+    free = context - prompt - _slack(context)
+    return free if free >= _slack(context) else 0
 
 
 def needs(context: int | None, prompt: int, reply: int, since: int | None = None) -> bool:
@@ -44,10 +55,14 @@ def needs(context: int | None, prompt: int, reply: int, since: int | None = None
     """
     if context is None:
         return False
-    limit = room(context, reply)
-    if prompt > limit:
+    if not left(context, prompt):
         return True
+    limit = room(context, reply)
     return prompt > TRIGGER * limit and (since is None or prompt - since > _GROWTH * limit)
+
+
+def _slack(context: int) -> int:
+    return min(_SLACK, context // 16)
 
 
 class Gauge:
@@ -71,8 +86,12 @@ class Gauge:
     def saw(self, prompt: Prompt, tokens: int) -> None:
         """A server counted `prompt`, whose messages are a beginning of the transcript."""
         if tokens > 0:
-            self._counted = (len(prompt.messages) - 1, tokens)  # without the system message
+            self.measured(len(prompt.messages) - 1, tokens)  # without the system message
             self._prompt = (prompt, tokens)
+
+    def measured(self, turns: int, tokens: int) -> None:
+        """The first `turns` of the transcript make a prompt of so many tokens."""
+        self._counted = (turns, tokens)
 
     def at_most(self, transcript: Transcript) -> int | None:
         """No prompt of `transcript` has more tokens: what was counted, and a token for each byte that came since."""
@@ -80,10 +99,6 @@ class Gauge:
             return None
         turns, tokens = self._counted
         return tokens + sum(_bytes(turn) for turn in transcript.turns[turns:])
-
-    def forget(self) -> None:
-        """The transcript was written anew: what was counted of it no longer holds."""
-        self._counted = None
 
     def _tokens_a_byte(self) -> float:
         prompt, tokens = self._prompt or (None, 0)

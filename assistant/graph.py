@@ -45,7 +45,10 @@ class RunState(TypedDict):
 
 
 class Nodes:
-    """The nodes. The draft of the step in hand lives here, not in the state; `ask` puts a question to the user."""
+    """The nodes. The draft of the step in hand lives here, not in the state; `ask` puts a question to the user.
+
+    `draining` asks the run to end with the step in hand; it is `over` as soon as that is decided.
+    """
 
     def __init__(self, runner: StepRunner, limits: Limits, ask: Callable[[Draft], Awaitable[bool]]) -> None:
         self._runner = runner
@@ -54,11 +57,16 @@ class Nodes:
         self._ending = Ending(limits)
         self.draft: Draft | None = None
         self.draining = False
+        self.over = True
 
     def begin(self) -> None:
         """A new run: its limits count from here."""
-        self._ending = Ending(self._limits)
-        self.draining = False
+        self._ending = Ending(self._limits, self._runner.calling.clock)
+        self.draining = self.over = False
+
+    def left(self, steps: int) -> Limits:
+        """What is left of the run's limits for a sub-agent that may take so many steps."""
+        return self._ending.left(steps, self._runner.trail.elsewhere.written)
 
     async def compact(self, state: RunState) -> dict[str, Any]:
         """Make the conversation shorter before it no longer fits."""
@@ -115,11 +123,13 @@ class Nodes:
             self._runner.gate(draft, call)
             return {"call": call}
         await self._runner.finish(draft)
-        status, message = self._ending.of(draft, more=bool(self._runner.steered), draining=self.draining)
+        more, elsewhere = bool(self._runner.steered), self._runner.trail.elsewhere.written
+        status, message = self._ending.of(draft, more=more, draining=self.draining, elsewhere=elsewhere)
         if status is None and draft.fault:
             self._runner.repair(draft.fault)
         if status is None and draft.question and not await self._ask(draft):
             status, message = self._ending.given_up(draft)
+        self.over = status is not None
         step = state["step"] + 1
         closed = {"index": state["index"] + 1, "step": step, "call": CLOSED}
         return {**closed, "status": status and status.value, "message": message}

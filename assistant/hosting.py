@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from assistant.answers import Waiting
+from assistant.errors import UserError
 from assistant.events import CallOutput, Event, PlanChanged, QuestionAnswered, QuestionAsked
 from assistant.records import PlanItem
 from assistant.safety.sanitize import sanitize
@@ -14,8 +16,31 @@ from assistant.sessions import Journal
 from assistant.sessions.replay import whole_output
 from assistant.stopping import unless_stopped
 from assistant.tools.base import NO_HOST, ToolResult
+from assistant.undo import Undo
 
 Spawn = Callable[["CallHost", str, bool], Awaitable[ToolResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Time in which a person is asked: what changes in it, nobody but he did. `undo` is None where nothing is kept.
+
+    A sub-agent names the `step` of the call that it works for, which goes on behind the answer.
+    """
+
+    undo: Undo | None
+    step: int | None = None
+
+    async def begin(self, step: int) -> None:
+        """A question of step `step` is about to be put."""
+        if self.undo is not None:
+            await asyncio.to_thread(self.undo.pause, step if self.step is None else self.step)
+
+    async def end(self) -> None:
+        """It is answered."""
+        if self.undo is not None and self.step is not None:
+            with suppress(UserError, OSError):  # then what is changed from here on counts as the user's
+                await asyncio.to_thread(self.undo.begin, self.step, None)
 
 
 @dataclass(slots=True)
@@ -26,6 +51,7 @@ class Questions:
     emit: Callable[[Event], None]
     interactive: bool
     stop: asyncio.Event
+    aside: Aside
     waiting: Waiting[str] = field(default_factory=Waiting)
 
     async def ask(self, step: int, id_: str, question: str, options: Sequence[str]) -> str:
@@ -37,9 +63,10 @@ class Questions:
         """
         if not self.interactive:
             return await NO_HOST.ask(question, options)
+        await self.aside.begin(step)
         answer = self.waiting.wait(id_)
         self.emit(QuestionAsked(step, id_, sanitize(question), tuple(map(sanitize, options))))
-        said = await unless_stopped(answer, self.stop)
+        said = await unless_stopped(self.waiting.answer(answer), self.stop)
         self.journal.append("question", id=id_, question=question, answer=said)
         self.emit(QuestionAnswered(step, id_, said))
         return said

@@ -17,6 +17,8 @@ from assistant.sessions.replay import branch_of, step_records
 from model.format import Mode
 
 Record = Mapping[str, Any]
+KINDS = frozenset({"session", "forked", "reply", "step", "fork", "preference"})
+"""The records that a ledger is made of."""
 RECOVERING = frozenset({"failed_edit", "failed_test", "recovery"})
 """Rules that think because the step before went wrong."""
 HOW_ESTIMATED = (
@@ -131,7 +133,7 @@ class Ledger:
     """Sessions added up. `answers_off` are the answers without thinking in which leaks were looked for.
 
     `not_estimated` are steps without thinking in sessions that never thought, so that nothing can be estimated for
-    them. `forks` are steps run again; no other figure counts them.
+    them. `forks` are steps run again, `sub_agents` those of the session's sub-agents; no other figure counts them.
     """
 
     sessions: tuple[str, ...] = ()
@@ -148,6 +150,7 @@ class Ledger:
     interventions: Mapping[str, int] = field(default_factory=dict)
     forks: Account = field(default_factory=Account)
     preferences: tuple[Preference, ...] = ()
+    sub_agents: Account = field(default_factory=Account)
 
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(*(_both(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)))
@@ -282,6 +285,7 @@ def as_json(found: Ledger) -> dict[str, Any]:
         "not_obeyed": [_ref_json(each) for each in found.disobeyed],
         "interventions": dict(found.interventions),
         "forks": _account_json(found.forks),
+        "sub_agents": _account_json(found.sub_agents),
         "preferences": [
             {**_ref_json(each.at), "choice": each.choice, "think": each.think} for each in found.preferences
         ],

@@ -11,7 +11,7 @@ from pathlib import Path
 from assistant.calling import CallRunner
 from assistant.compaction import Compactor
 from assistant.config import Settings, config_dir, state_dir
-from assistant.context import PROFILES, first_message, profile_for, system_text
+from assistant.context import PROFILES, first_message, output_limit, profile_for, system_text
 from assistant.ending import Limits
 from assistant.events import Notice
 from assistant.instructions import fenced, find_instructions
@@ -37,7 +37,7 @@ from assistant.workspace.outline import roughly
 from assistant.workspace.repomap import RepoMap, first_map
 from assistant.workspace.snapshots import Snapshots, store_of
 from assistant.workspace.tests import find_test_command
-from model.budget import Budget
+from model.budget import Budget, thought_of
 from model.dialects import dialect
 from model.engine import Engine, EngineInfo, Sampling
 from model.format import ThinkRequest
@@ -148,7 +148,7 @@ async def _opened(
         sandbox,
         test_command,
         settings.command_timeout,
-        PROFILES[beginning.profile].output,
+        output_limit(PROFILES[beginning.profile], info.context),
         remembered(beginning.records, workspace),
         network=settings.sandbox_network,
         repo_map=RepoMap(workspace, place.maps) if PROFILES[beginning.profile].map else None,
@@ -188,7 +188,7 @@ def _runner(
         info=info,
         dialect=spoken,
         sampling=sampling,
-        budget=Budget(settings.judge_budget, settings.think_budget or sampling.max_tokens * 3 // 4),
+        budget=Budget(settings.judge_budget, thought_of(sampling.max_tokens, settings.think_budget)),
         specs=specs,
         calling=calling,
         transcript=beginning.transcript,

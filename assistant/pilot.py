@@ -31,8 +31,8 @@ from assistant.events import (
 )
 from assistant.forking import forking, preferring
 from assistant.graph import RECURSION_LIMIT, Nodes, RunState, build
-from assistant.hosting import CallHost, Questions
-from assistant.records import Choice, StepRecord, Tokens
+from assistant.hosting import Aside, CallHost, Questions
+from assistant.records import Choice, StepRecord
 from assistant.restoring import changes, committing, restoring
 from assistant.safety.permissions import Permissions
 from assistant.safety.sandbox import Sandbox
@@ -64,6 +64,7 @@ class Pilot:
         *,
         interactive: bool = False,
         toolbox: Toolbox | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self._runner = runner
         self._toolbox = toolbox
@@ -74,7 +75,8 @@ class Pilot:
         self._graph = build(self._nodes, self._saver)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._approvals: Waiting[tuple[Decision, str]] = Waiting()
-        self._questions = Questions(runner.journal, self._emit, interactive, runner.stop)
+        self._aside = aside or Aside(runner.undo)
+        self._questions = Questions(runner.journal, self._emit, interactive, runner.stop, self._aside)
         self._children = SubAgents(runner, repository, self._child)
         self._hosts: dict[str, CallHost] = {}
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +88,7 @@ class Pilot:
         self.records: list[StepRecord] = []
         runner.emit = runner.calling.emit = self._emit
         runner.calling.host = self._host
+        runner.calling.waited = self._waited
 
     @property
     def engine(self) -> EngineInfo:
@@ -187,10 +190,11 @@ class Pilot:
         self._questions.waiting.give(question, text)
 
     def steer(self, text: str) -> bool:
-        """Say something that the model reads before its next step. False if nothing runs."""
-        if self.running and text.strip():
+        """Say something that the model reads before its next step. False if there will be none."""
+        goes_on = self.running and not self._nodes.over
+        if goes_on and text.strip():
             self._runner.steered.append(text)
-        return self.running
+        return goes_on
 
     def enough(self) -> None:
         """End the open judge or thought; the answer follows."""
@@ -207,8 +211,9 @@ class Pilot:
             host.detached.set()
 
     def drain(self) -> None:
-        """Stop the run when the step in hand is over."""
+        """Stop the run when the step in hand is over, and its sub-agents when theirs is."""
         self._nodes.draining = True
+        self._children.drain()
 
     def stop(self) -> None:
         """Stop the run; an approval that is asked for is answered with no, a question is given up."""
@@ -266,16 +271,20 @@ class Pilot:
         self._hosts = {id_: each for id_, each in self._hosts.items() if each.step == step} | {call: host}
         return host
 
-    def _child(self, runner: StepRunner) -> Pilot:
+    def _waited(self) -> float:
+        """Seconds that were waited for a person so far."""
+        return self._approvals.seconds + self._questions.waiting.seconds + self._children.waited
+
+    def _child(self, runner: StepRunner, aside: Aside) -> Pilot:
         beginning = Beginning(runner.journal, runner.transcript, "full")
-        return Pilot(runner, Limits(CHILD_STEPS), self._repository, beginning)
+        return Pilot(runner, self._nodes.left(CHILD_STEPS), self._repository, beginning, aside=aside)
 
     async def _drive(self, text: str, think: ThinkRequest, words: str) -> None:
         started, first = time.monotonic(), len(self.records)
         try:
             status, message = await self._answer(text, think, words)
             records = self.records[first:]
-            tokens = sum((record.tokens for record in records), Tokens())
+            tokens = sum((record.tokens for record in records), self._runner.trail.elsewhere)
             self._emit(RunFinished(status, message, len(records), tokens, round(time.monotonic() - started, 3)))
         finally:
             self._runner.steered.clear()  # the front end has what was not read, and asks what to do with it
@@ -285,11 +294,13 @@ class Pilot:
         """How the run ended, and what to say of it. Errors that people cause or can mend become a status."""
         journal = self._runner.journal
         self._emit(RunStarted(self.session, str(self._repository), self.engine, think))
+        notes: list[str] = []
         try:
             await self._equip()
-            notes, self._notes = self._notes, []
+            notes = self._notes
             journal.append("user", sync=True, text=text, think=think, notes=notes)
             self._runner.transcript.user("\n".join([*notes, text]))
+            self._notes = []
             status, message = await self._run_graph(words, think)
         except Stopped:
             status, message = RunStatus.STOPPED, "Stopped; what came is kept."
@@ -301,7 +312,8 @@ class Pilot:
             status, message = RunStatus.FAILED, f"{error.strerror or error} ({error.filename or 'no file'})"
         except Exception as error:  # noqa: BLE001 - a run ends with RunFinished, come what may
             status, message = RunStatus.FAILED, f"an unexpected error ({type(error).__name__}: {error})"
-        self._runner.transcript.unanswered()
+        if self._runner.transcript.unanswered():
+            self._notes = notes  # the model has not heard them
         with suppress(OSError):
             journal.append("finished", status=status, message=message)
         return status, message
@@ -337,12 +349,13 @@ class Pilot:
 
     async def _ask(self, call: str) -> tuple[Decision, str]:
         asked = _approval(self._planned(call), self.sandbox, self._runner.calling.permissions)
-        if self._runner.undo is not None:
-            await asyncio.to_thread(self._runner.undo.pause, asked.step)
+        await self._aside.begin(asked.step)
         if self._runner.stop.is_set():
             return Decision.NO, "the run was stopped"
         self._emit(asked)
-        return await self._waits(asked)
+        answer = await self._approvals.answer(self._waits(asked))
+        await self._aside.end()
+        return answer
 
     async def _ask_to_go_on(self, draft: Draft) -> bool:
         """Ask the user whether a run that goes round in circles shall go on; what else he says steers it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from model.budget import Reason
 from model.format import Mode, ThinkRequest
 
 
@@ -17,6 +18,11 @@ class Tokens:
     judge: int = 0
     think: int = 0
     answer: int = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens that the model wrote."""
+        return self.judge + self.think + self.answer
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(*(getattr(self, n) + getattr(other, n) for n in ("prompt", "cached", "judge", "think", "answer")))
@@ -47,10 +53,6 @@ class CallOutcome:
     seconds: float = 0.0
 
 
-Reason = Literal["judge_budget", "think_budget", "enough", "fact"]
-"""What stepped into a reply while it came: a budget, the user who had seen enough, or a fact that he gave."""
-
-
 @dataclass(frozen=True, slots=True)
 class Intervention:
     """Something that stepped into a reply when its open segment had `tokens` tokens; `text` is the fact."""
@@ -66,7 +68,7 @@ class StepRecord:
 
     `request` is what the policy asked, `sent` what the prompt really asked of the model (a dialect may have no
     switch), and `mode` what came back. `sent` is None in records from before it was kept. `fault` says what was wrong
-    with the reply as a whole, so that the model was asked again: `empty` or `leaked_call`.
+    with the reply as a whole, so that the model was asked again: `empty`, `leaked_call` or `too_long`.
     """
 
     index: int

@@ -43,11 +43,12 @@ class Spool:
         self._tail: deque[_Piece] = deque()
         self._held = 0
         self._line = 1
+        self._open = 0
         self._dropped = False
 
     def add(self, text: str) -> None:
         """Take the next piece."""
-        text = wrapped(text)
+        text = self._wrapped(text)
         head, tail = text[: self._head_room], text[self._head_room :]
         self._head_room -= len(head)
         if head:
@@ -68,6 +69,13 @@ class Spool:
         """How many lines there were, the open one too."""
         last = self._tail[-1].text if self._tail else "".join(self._head[-1:])
         return self._line - (last == "" or last.endswith("\n"))
+
+    def _wrapped(self, text: str) -> str:
+        """The piece with its lines wrapped, the one too that goes on from the piece before."""
+        text = wrapped("x" * self._open + text)[self._open :]
+        last = text.rfind("\n")
+        self._open = len(text) - last - 1 if last >= 0 else self._open + len(text)
+        return text
 
     def _add_to_tail(self, text: str) -> None:
         if self._tail and len(self._tail[-1].text) + len(text) <= _JOINED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from assistant.calling import CallRunner
 from assistant.compaction import Compactor
@@ -26,7 +26,7 @@ from assistant.tools.base import ToolContext
 from assistant.tools.toolbox import Toolbox
 from assistant.trail import Trail
 from assistant.undo import Undo
-from model.budget import Budget, BudgetedReply, Steering, Stepped
+from model.budget import Budget, BudgetedReply, Steering, Stepped, thought_of
 from model.engine import Engine, EngineInfo, Sampling
 from model.format import ModeChosen, ReplyDelta, TextDelta, ThinkRequest
 from model.prompt import Dialect, Prompt, ToolSpec
@@ -121,20 +121,32 @@ class StepRunner:
 
         Raises:
             EngineError: nothing came at all.
+            Stopped: the run was stopped before the model was asked.
         """
         self.tools.seen.next_reply()
         await self._watch_jobs(draft)
         prompt = self.prompt(draft)
         draft.sent = prompt.think
-        reading = BudgetedReply(self.engine, self.dialect, prompt, self.sampling, self.budget, self.steering)
+        sampling, budget = await unless_stopped(self._limits(draft), self.stop)
+        reading = BudgetedReply(self.engine, self.dialect, prompt, sampling, budget, self.steering)
         async with aclosing(until_stopped(reading.deltas(), self.stop)) as deltas:
             async for delta in deltas:
+                draft.settled = reading.settled
                 self._say(draft, delta)
         draft.take(reading, "stopped" if self.stop.is_set() else None)
-        draft.fault = fault_of(draft.reply, [spec.name for spec in self.specs]) if draft.cut is None else ""
+        if draft.cut is None:
+            draft.fault = fault_of(draft.reply, [spec.name for spec in self.specs])
         self.journal.append("reply", step=draft.index, cut=draft.cut, why=draft.decision.why, **asdict(draft.reply))
         self.compactor.saw(prompt, draft.tokens)
         self.transcript.reply(draft.reply, draft.index)
+
+    async def _limits(self, draft: Draft) -> tuple[Sampling, Budget]:
+        """Those of the next reply: less than usual where the context or the session's budget leaves less."""
+        most = await self.compactor.reply_tokens(self.transcript)
+        shorter = thought_of(most) if most < self.sampling.max_tokens else None
+        limits = (self.budget.think, self.trail.left(draft.decision), shorter)
+        think = min((limit for limit in limits if limit is not None), default=None)
+        return replace(self.sampling, max_tokens=most), replace(self.budget, think=think)
 
     @property
     def crowded(self) -> bool:
@@ -223,7 +235,7 @@ class StepRunner:
 
     def _warn_of_disobedience(self, record: StepRecord) -> None:
         """Say once that the switch does not reach the model."""
-        if record.obeyed or self._disobeyed:
+        if record.obeyed or record.interventions or self._disobeyed:
             return
         self._disobeyed = True
         text = f"Step {record.index} was sent with thinking {record.sent} and came back {record.mode}"

@@ -43,7 +43,8 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():  # else what has not begun does not begin
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise Stopped

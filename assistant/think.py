@@ -15,8 +15,13 @@ from assistant.records import CallOutcome, StepRecord
 from model.format import Mode, ThinkRequest
 
 _OFF_WORDS = (
-    r"不要思考|不用思考|无需思考|别思考|直接(?:回答|告诉|给出|说)|"
-    r"\banswer (?:me )?directly\b|\b(?:don'?t|do not|without) think(?:ing)?\b|\bno thinking\b|\bjust answer\b"
+    r"(?:不要|不用|不必|无需|别)(?:(?:一步一步|逐步|仔细|深入|认真)地?(?:思考|推理|分析|想)?|思考)|"
+    r"直接(?:回答|告诉|给出|说)|"
+    r"\banswer (?:me )?directly\b|\bwithout thinking\b|\bno thinking\b|\bjust answer\b|"
+    # "I don't think it works" is an opinion and no wish
+    r"(?<!\bi )(?<!\bwe )(?<!\byou )(?<!\bthey )(?<!\breally )(?<!\bstill )\b(?:don['’]?t|do not) think(?:ing)?\b"
+    r"(?! (?:that|this|it|its|it's|the|there|these|those|so|we|you|i|they|my|our|your|any)\b)"
+    r"(?: (?:too )?(?:long|much|hard|carefully|it through|step[- ]by[- ]step)\b)?"
 )
 _ON_WORDS = (
     r"一步一步|逐步(?:思考|推理|分析)|仔细(?:思考|推理|想)|深入思考|认真思考|"
@@ -30,6 +35,8 @@ EDITS = frozenset({"edit_file", "write_file", "delete_file", "move_file", "apply
 """Tools that change files by themselves."""
 READS = frozenset({"read_file", "list_files", "search", "repo_map", "symbols"})
 """Tools that only look."""
+TOO_LONG = "too_long"
+"""The fault of a reply that reached its limit of tokens."""
 _FAILED = ("failed", "invalid")
 _TESTING = re.compile(r"\b(?:pytest|unittest|tox|nox|ctest|jest|vitest|rspec|phpunit|make (?:test|check)|\w+ test)\b")
 _LOOKING = re.compile(r"^\s*(?:grep|rg|git (?:grep|diff)|diff|test|\[|ls|which|command -v)\b")
@@ -80,9 +87,9 @@ Rule = Callable[[Situation], ThinkDecision | None]
 
 
 def users_words(situation: Situation) -> ThinkDecision | None:
-    """The user said it, in English or Chinese; where both are said, the later one counts."""
-    off = max((m.start() for m in _OFF.finditer(situation.words)), default=-1)
-    on = max((m.start() for m in _ON.finditer(situation.words)), default=-1)
+    """The user said it, in English or Chinese; where both are said, the later one counts. "Don't think hard" is one."""
+    off = max((m.end() for m in _OFF.finditer(situation.words)), default=-1)
+    on = max((m.end() for m in _ON.finditer(situation.words)), default=-1)
     if off < 0 and on < 0:
         return None
     if on > off:
@@ -143,6 +150,8 @@ def recovery(situation: Situation) -> ThinkDecision | None:
     last = situation.last
     if last is None or last.mode is Mode.ON:
         return None
+    if last.fault == TOO_LONG:
+        return None  # a thought would leave even less room
     wrong = last.cut is not None or bool(last.fault) or any(_went_wrong(call) for call in last.calls)
     return _on("recovery", "The last step went wrong without a thought.", speaks=wrong)
 
@@ -175,6 +184,8 @@ BUILT_IN: dict[str, Rule] = {
     "planned_read": planned_read,
 }
 """The other rules in their order; the settings may leave some out."""
+TAKEN = frozenset({"user_words", "pinned", "model", "fork", *BUILT_IN})
+"""Names that no rule of the user's own may have."""
 HOLDS = ("before_destructive", "before_finish")
 _FINAL = frozenset({"user_words", "pinned", "budget_spent", *HOLDS})
 """Rules whose step is never held: the user or a budget wants no thought, or it was held already."""
@@ -200,22 +211,28 @@ class Policy:
                 return decision
         return model_judges(situation)
 
-    def hold(self, decision: ThinkDecision, mode: Mode | None, *, destroys: bool, finishes: bool) -> str:
-        """The hold that stops a call of a step that was decided so and came back in `mode`; empty if none does."""
-        if mode is Mode.ON or decision.rule in _FINAL:
+    def hold(
+        self, decision: ThinkDecision, mode: Mode | None, *, destroys: bool, finishes: bool, again: bool = False
+    ) -> str:
+        """The hold that stops a call of a step that was decided so and came back in `mode`; empty if none does.
+
+        `again` says that the step before was held: whichever rule spoke since, nothing is held twice in a row.
+        """
+        own = decision.request is ThinkRequest.OFF and decision.rule not in BUILT_IN
+        if mode is Mode.ON or own or again or decision.rule in _FINAL:
             return ""
         wanted = "before_destructive" if destroys else "before_finish" if finishes else ""
         return wanted if wanted in self.holds else ""
 
 
 def unthought_change(past: Sequence[StepRecord]) -> bool:
-    """Whether files were changed since the run last thought."""
+    """Whether files were changed by a step without a thought, and no step has thought since."""
     for record in reversed(past):
+        if record.mode is Mode.ON:
+            return False
         edited = any(call.tool in EDITS and call.outcome == "ok" for call in record.calls)
         if edited or record.tree_before != record.tree_after:
             return True
-        if record.mode is Mode.ON:
-            return False
     return False
 
 

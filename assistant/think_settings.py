@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from assistant.records import CallOutcome
-from assistant.think import BUILT_IN, Situation, ThinkDecision
+from assistant.think import BUILT_IN, TAKEN, Situation, ThinkDecision
 from model.format import ThinkRequest
 
 
@@ -82,4 +82,7 @@ def _rule(number: int, table: Mapping[str, Any]) -> UserRule:
         re.compile(conditions.get("words", ""))
     except re.error as error:
         raise ValueError(f"'words' of rule {number} is no regular expression: {error}") from None
-    return UserRule(table.get("name") or f"user_{number}", ThinkRequest(table["think"]), **conditions)
+    name = table.get("name") or f"user_{number}"
+    if name in TAKEN:
+        raise ValueError(f"rule {number} cannot be called {name!r}, which is the name of a built-in one")
+    return UserRule(name, ThinkRequest(table["think"]), **conditions)

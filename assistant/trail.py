@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from assistant.draft import Draft
-from assistant.records import StepRecord
-from assistant.think import READS, Situation
+from assistant.records import StepRecord, Tokens
+from assistant.think import READS, Situation, ThinkDecision
 from assistant.workspace.files import Workspace
-from model.format import Mode, ThinkRequest
+from model.format import Mode, Segment, ThinkRequest
 
 _PATH = re.compile(r"[\w.\-]+(?:/[\w.\-]+)*\.\w+")
 _MOST = 50
@@ -28,10 +28,22 @@ class Trail:
     held: str = ""
     warning: str = ""
     planned: tuple[str, ...] = ()
+    elsewhere: Tokens = field(default_factory=Tokens)
+    """Tokens of the run's sub-agents."""
 
     def begin(self) -> None:
-        """A new message of the user: nothing of the last run counts but its tokens."""
-        self.past, self.held, self.warning, self.planned = [], "", "", ()
+        """A new message of the user: nothing of the last run counts but its thinking."""
+        self.past, self.held, self.warning, self.planned, self.elsewhere = [], "", "", (), Tokens()
+
+    def spent_elsewhere(self, tokens: Tokens) -> None:
+        """A sub-agent is over."""
+        self.elsewhere += tokens
+        self.thought += tokens.think
+
+    def left(self, decision: ThinkDecision) -> int | None:
+        """What is left of the session's budget for the thought of a step; None: no limit, or somebody overrules it."""
+        overruled = decision.rule in ("user_words", "pinned") or self.budget is None or self.thought >= self.budget
+        return None if overruled or self.budget is None else self.budget - self.thought
 
     def situation(self, words: str, pinned: ThinkRequest, step: int) -> Situation:
         """What the rules may look at before step `step` of the run."""
@@ -42,7 +54,7 @@ class Trail:
     def passed(self, draft: Draft, record: StepRecord) -> None:
         """A step is over."""
         self.past.append(record)
-        self.thought += record.tokens.think
+        self.thought += max(record.tokens.think, draft.weights[Segment.THINK])  # at least what its budget counted
         self.held = draft.held
         self.planned = self._still_planned(draft)
 

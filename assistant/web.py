@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _TEXT = (
 )
 _TEXT_ENDS = ("+json", "+xml", "/yaml", "/toml", "/ecmascript", "/typescript")
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9._-]+")
+_INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "fec0::/10", "3fff::/20")))
+"""What some versions of Python take for public: a gateway's own services, sites, and documentation."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host."""
@@ -68,11 +72,15 @@ def is_public(address: str) -> bool:
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
         if any(each is not None for each in inner):
             return all(is_public(str(each)) for each in inner if each is not None)
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_link_local)
+    inside = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_link_local
+    return ip.is_global and not inside and not any(ip in network for network in _INSIDE)
 
 
 def checked_url(text: str) -> SplitResult:
-    """The address of a page. Raises `WebError` for what is none, or holds a name and a password."""
+    """The address of a page, its host in ASCII: names that look alike must not pass for each other.
+
+    Raises `WebError` for what is none, or holds a name and a password.
+    """
     try:
         url = urlsplit(text.strip())
         port = url.port
@@ -82,7 +90,17 @@ def checked_url(text: str) -> SplitResult:
         raise WebError(f"{text[:200]!r} is no address of a page; it begins with https:// or http://")
     if url.username is not None or port == 0:
         raise WebError("an address with a name, a password or port 0 is not opened; leave them out")
-    return url
+    return url if ":" in url.hostname else _in_ascii(url, url.hostname)
+
+
+def _in_ascii(url: SplitResult, host: str) -> SplitResult:
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        name = ""
+    if not _HOST.fullmatch(name):
+        raise WebError(f"{host[:200]!r} is no name of a host")
+    return url._replace(netloc=name if url.port is None else f"{name}:{url.port}")
 
 
 def site(url: SplitResult) -> str:

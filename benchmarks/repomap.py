@@ -1,6 +1,7 @@
-"""The repository map beside aider's, on the sources of Django (2,800 Python files), with the same budget of tokens.
+"""The repository map beside aider's, on all sources of Django and on half of them, with the same budget of tokens.
 
-- cold: nothing is kept; warm: opened anew, and in the same session with another focus; after a change of one file
+- cold: nothing is kept; warm: in the same session with another focus, and opened anew; after a change of one file
+- each on the clock and in seconds of the processor, its child processes included: the clock counts what others do, too
 - aider runs in an environment of its own: `--aider PYTHON`, or `KAT_AIDER`, else one is made in the cache folder
 - tokens are counted alike for both, as words and marks; both get the same files, and the same cores
 """
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,6 +22,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,6 +37,9 @@ SOURCES = "django>=5.2,<5.3"
 AIDER = "aider-chat==0.86.2"
 BUDGET = 1024
 ROUNDS = 10
+LIMITS = {"warm, another focus": 0.150, "warm, opened anew": 0.150, "change, told by an event": 0.050}
+"""Seconds that these may take on the clock of a machine that does nothing else."""
+HALF = ["django/**/*.py", "tests/[a-d]*/**/*.py"]
 CHANGED = "django/forms/models.py"
 QUESTION = "why does ModelForm.clean() in django/forms/models.py lose errors?"
 THEIRS = r"""
@@ -53,19 +59,25 @@ class Quiet:
 
 root, changed, budget, names = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 os.chdir(root)
-start = time.perf_counter()
+def times():
+    return [time.perf_counter(), time.process_time()]
+
+costs, start = {}, times()
+def done(name):
+    costs[name] = [now - before for now, before in zip(times(), start)]
+
 from aider.repomap import RepoMap
-seconds = {"import": time.perf_counter() - start}
+done("import")
 files = [os.path.join(root, line) for line in open(names).read().splitlines()]
 ours = RepoMap(budget, root, Model(), Quiet(), refresh="always")
 for name in ("cold", "warm", "change"):
     if name == "change":
         with open(changed, "a") as file:
             file.write("\n\ndef changed():\n    pass\n")
-    start = time.perf_counter()
+    start = times()
     ours.get_repo_map([], files)
-    seconds[name] = time.perf_counter() - start
-print(json.dumps(seconds))
+    done(name)
+print(json.dumps(costs))
 """
 
 
@@ -79,21 +91,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kat-pilot-benchmarks"
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What something took: seconds on the clock, and of the processor."""
+
+    wall: float
+    cpu: float
+
+
 def sources(kept: Path, folder: Path) -> Path:
-    """The unpacked sources, all committed, in `folder`."""
+    """The unpacked sources in `folder`."""
     if not list(kept.glob("django-*.tar.gz")):
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
         subprocess.run([*pip, "--no-build-isolation", "-d", str(kept), SOURCES], check=True)
     with tarfile.open(next(iter(kept.glob("django-*.tar.gz")))) as archive:
         archive.extractall(folder, filter="data")
-    root = next(path for path in folder.glob("django-*") if path.is_dir())
-    for command in (
-        ["init", "-q"],
-        ["add", "-A"],
-        ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qm", "all"],
-    ):
+    return next(path for path in folder.glob("django-*") if path.is_dir())
+
+
+def half(root: Path, folder: Path) -> Path:
+    """A part of the sources in a folder of its own."""
+    for path in (path for pattern in HALF for path in root.glob(pattern)):
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return folder
+
+
+def commit(root: Path) -> None:
+    """Make a repository of a folder, with all its files committed."""
+    user = ["-c", "user.name=b", "-c", "user.email=b@b"]
+    for command in (["init", "-q"], ["add", "-A"], [*user, "commit", "-qm", "all"]):
         subprocess.run(["git", *command], cwd=root, check=True)
-    return root
 
 
 def aider_python(named: str | None, kept: Path) -> str | None:
@@ -112,57 +141,47 @@ def aider_python(named: str | None, kept: Path) -> str | None:
     return str(python)
 
 
-def theirs(python: str, root: Path, folder: Path) -> dict[str, float]:
-    """Seconds of aider's map, in a process of its own."""
-    names = folder / "names"
+def theirs(python: str, root: Path, names: Path) -> dict[str, Cost]:
+    """What aider's map costs, in a process of its own. `names` is a file to list the sources in."""
     names.write_text("\n".join(path for path in Workspace(root).git.files() if path.endswith(".py")))
     arguments = [str(root), CHANGED, str(BUDGET), str(names)]
     command = [python, "-W", "ignore", "-c", THEIRS, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {name: Cost(*cost) for name, cost in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Seconds that an action takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def ours(root: Path, cache: Path, processes: int) -> dict[str, float]:
-    """Seconds of our map; what is repeated is a median."""
+def ours(root: Path, cache: Path, processes: int) -> dict[str, Cost]:
+    """What our map costs; what is repeated is a median."""
     workspace, asked = Workspace(root), Focus(QUESTION)
     cold = RepoMap(workspace, cache, processes=processes)
-    seconds = {"cold": timed(lambda: cold.now(BUDGET, Focus(), count))}
+    costs = {"cold": timed(lambda: cold.now(BUDGET, Focus(), count))}
     time.sleep(0.1)  # a file written this very moment is not trusted
     cold.now(BUDGET, Focus(), count)
-    again = [RepoMap(workspace, cache) for _ in range(ROUNDS)]
-    seconds["warm, opened anew"] = median(lambda n: again[n].now(BUDGET, Focus(), count))
-    seconds["opened anew, first question"] = median(lambda n: RepoMap(workspace, cache).now(BUDGET, asked, count))
-    session = RepoMap(workspace, cache)
-    foci = [Focus(opened=[CHANGED]), asked]
+    session, foci = RepoMap(workspace, cache), [Focus(opened=[CHANGED]), asked]
     session.now(BUDGET, foci[0], count)
-    seconds["warm, another focus"] = median(lambda n: session.now(BUDGET, foci[n % 2], count))
-    seconds["change, found by looking"] = median(
-        lambda _: session.now(BUDGET, Focus(), count), lambda n: change(root, n)
-    )
-    seconds["change, told by an event"] = watched(session, root)
-    return seconds
+    costs["warm, another focus"] = median(lambda n: session.now(BUDGET, foci[n % 2], count))
+    costs["warm, opened anew"] = median(lambda _: RepoMap(workspace, cache).now(BUDGET, Focus(), count))
+    costs["opened anew, first question"] = median(lambda _: RepoMap(workspace, cache).now(BUDGET, asked, count))
+    costs["change, found by looking"] = median(lambda _: session.now(BUDGET, Focus(), count), lambda n: change(root, n))
+    return costs | watched(session, root, foci)
 
 
-def watched(session: RepoMap, root: Path) -> float:
-    """Seconds after a change of which the system has told; the wait for its word is not counted."""
-    session.watch()
-    time.sleep(3)
-    session.now(BUDGET, Focus(), count)
+def watched(session: RepoMap, root: Path, foci: list[Focus]) -> dict[str, Cost]:
+    """What it costs where the system tells of changes; the wait for its word is not counted."""
 
     def before(number: int) -> None:
         change(root, ROUNDS + number)
         time.sleep(0.5)
 
+    session.watch()
     try:
-        return median(lambda _: session.now(BUDGET, Focus(), count), before)
+        time.sleep(3)
+        session.now(BUDGET, Focus(), count)
+        warm = median(lambda n: session.now(BUDGET, foci[n % 2], count))
+        return {
+            "warm, another focus, watched": warm,
+            "change, told by an event": median(lambda _: session.now(BUDGET, Focus(), count), before),
+        }
     finally:
         session.close()
 
@@ -173,19 +192,50 @@ def change(root: Path, number: int) -> None:
         file.write(f"\n\ndef changed_{number}():\n    return {number}\n")
 
 
-def median(action: Callable[[int], object], before: Callable[[int], object] = lambda _: None) -> float:
-    """Median seconds of an action; `before` is not counted."""
-    values = []
+def timed(action: Callable[[], object]) -> Cost:
+    """What an action costs."""
+    wall, cpu = time.perf_counter(), processor()
+    action()
+    return Cost(time.perf_counter() - wall, processor() - cpu)
+
+
+def processor() -> float:
+    """Seconds of the processor that this process and the children that ended took until now."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def median(action: Callable[[int], object], before: Callable[[int], object] = lambda _: None) -> Cost:
+    """The medians of an action; `before` is not counted."""
+    costs = []
     for number in range(ROUNDS):
         before(number)
-        values.append(timed(lambda n=number: action(n)))  # type: ignore[misc]
-    return statistics.median(values)
+        costs.append(timed(lambda n=number: action(n)))  # type: ignore[misc]
+    return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs))
 
 
-def show(name: str, seconds: float, beside: float | None = None) -> None:
-    """One line, and how it stands to aider."""
-    ratio = f", {seconds / beside:6.3f} of aider's" if beside else ""
-    print(f"  {name:44} {1000 * seconds:9.1f} ms{ratio}")
+def show(name: str, cost: Cost, beside: Cost | None = None, limit: float | None = None) -> None:
+    """One line, and how it stands to aider and to its limit."""
+    ratio = f", {cost.wall / beside.wall:6.3f} of aider's" if beside else ""
+    within = f", limit {1000 * limit:.0f}: {'met' if cost.wall < limit else 'NOT MET'}" if limit else ""
+    print(f"  {name:42} {1000 * cost.wall:9.1f} ms, processor {1000 * cost.cpu:9.1f}{ratio}{within}", flush=True)
+
+
+def compare(root: Path, folder: Path, python: str | None) -> None:
+    """Measure and print, on one repository."""
+    commit(root)
+    files = sum(path.endswith(".py") for path in Workspace(root).git.files())
+    print(f"{files:,} Python files, {BUDGET:,} tokens")
+    beside = theirs(python, root, folder / "names") if python else {}
+    for key, cost in beside.items():
+        show(f"aider, {key}", cost)
+    for processes in (1, 2):
+        found = ours(root, folder / f"{root.name}-{processes}", processes)
+        for key, cost in found.items() if processes == 2 else [("cold", found["cold"])]:
+            kind, name = key.split(",")[0], f"ours, {processes} process{'es' * (processes > 1)}, {key}"
+            show(name, cost, beside.get(kind), LIMITS.get(key))
+    first = timed(lambda: first_map(Workspace(root), folder / f"{root.name}-first", BUDGET, count, 1.0))
+    show("ours, first map with nothing kept, limit 1 s", first)
 
 
 def main() -> None:
@@ -195,23 +245,12 @@ def main() -> None:
     named, kept = parser.parse_args().aider, cache_folder()
     kept.mkdir(parents=True, exist_ok=True)
     print(machine())
+    python = aider_python(named, kept)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = sources(kept, folder)
-        files = sum(path.endswith(".py") for path in Workspace(root).git.files())
-        print(f"{files:,} Python files, {BUDGET:,} tokens")
-        python = aider_python(named, kept)
-        beside = theirs(python, root, folder) if python else {}
-        for key, seconds in beside.items():
-            show(f"aider, {key}", seconds)
-        for processes in (1, 2):
-            found = ours(root, folder / f"cache{processes}", processes)
-            for key, seconds in found.items() if processes == 2 else [("cold", found["cold"])]:
-                show(
-                    f"ours, {processes} process{'es' * (processes > 1)}, {key}", seconds, beside.get(key.split(",")[0])
-                )
-        first = timed(lambda: first_map(Workspace(root), folder / "first", BUDGET, count, 1.0))
-        show("ours, first map with nothing kept, limit 1 s", first)
+        for one in (half(root, folder / "half"), root):
+            compare(one, folder, python)
 
 
 if __name__ == "__main__":

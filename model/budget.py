@@ -29,7 +29,7 @@ Reason = Literal["judge_budget", "think_budget", "enough", "fact"]
 """What stepped into a reply: a budget, somebody who had seen enough, or a fact that somebody gave."""
 
 MOST_CUTS = 2
-"""How often a budget cuts one reply; our choice. A model that still takes its thought up again is left to do so."""
+"""How often a budget cuts one segment of a reply; our choice. A model that takes its thought up once more may do so."""
 _LIMITED: dict[Segment, Reason] = {Segment.JUDGE: "judge_budget", Segment.THINK: "think_budget"}
 _BEFORE_ANSWER = frozenset({Segment.JUDGE, Segment.MODE, Segment.THINK})
 _THINK = {Segment.JUDGE: ThinkRequest.AUTO, Segment.THINK: ThinkRequest.ON}
@@ -54,6 +54,14 @@ class Budget:
                 return self.think
             case _:
                 return None
+
+
+def thought_of(reply: int, wanted: int | None = None) -> int:
+    """Tokens of a thought that leave room for the answer in a reply of so many: three quarters, our choice.
+
+    Where somebody wants another number it is that, but seven eighths at most.
+    """
+    return reply * 3 // 4 if wanted is None else min(wanted, reply * 7 // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +146,12 @@ class BudgetedReply:
     """One reply under a budget, over as many requests as it takes.
 
     While `deltas` runs and afterwards: `weights` are the tokens that came, by the segment that was open behind each
-    piece (an engine that does not count gives 1 a piece). `usage` is None where the engine told nothing; its prompt,
-    cached part and prefill are those of the first request that told, its completion is the sum. `stepped` is what
-    stepped in. `finish` is None while it streams and after it was closed early, `error` belongs to `Finish.CUT`.
-    `first_token`, `decode` (from the first token to the end, later requests included) and `queue` (the part of
-    `first_token` that was not prefill, 0 where the engine does not say) are in seconds.
+    piece (an engine that does not count gives 1 a piece). `usage` is None where the engine told nothing; its
+    prompt, cached part and prefill are those of the first request that told, its completion is the sum. `stepped`
+    is what stepped in, and `settled` says that this chose the mode. `finish` is None while it streams and after it
+    was closed early, `error` belongs to `Finish.CUT`. `first_token`, `decode` (from the first token to the end,
+    later requests included) and `queue` (the part of `first_token` that was not prefill, 0 where the engine does
+    not say) are in seconds.
     """
 
     def __init__(
@@ -156,6 +165,7 @@ class BudgetedReply:
     ) -> None:
         self.weights: Counter[Segment] = Counter()
         self.stepped: list[Stepped] = []
+        self.settled = False
         self.finish: Finish | None = None
         self.error: str | None = None
         self.first_token = self.decode = self.queue = 0.0
@@ -165,7 +175,7 @@ class BudgetedReply:
         self._parser = dialect.parser()
         self._written = [prompt.opening.text]
         self._spent = _Spent()
-        self._cuts = 0
+        self._cuts: Counter[Segment] = Counter()
 
     @property
     def reply(self) -> Reply:
@@ -258,7 +268,7 @@ class BudgetedReply:
         segment = self._parser.segment
         limit = self._budget.of(segment)
         spent = limit is not None and self.weights[segment] >= limit
-        return spent and self._cuts < MOST_CUTS and self.finish is None
+        return spent and self._cuts[segment] < MOST_CUTS and self.finish is None
 
     async def _step_in(self, step: Stepped) -> list[ReplyDelta | Stepped]:
         """Begin the next request where `step` wants it. A tag that had only begun is left out: nobody saw it yet."""
@@ -270,7 +280,8 @@ class BudgetedReply:
         self._parser.feed(opening.text)
         self._written = [opening.text]
         self._asked = self._dialect.reopen(self._prompt, opening) if continues else self._anew(opening.segment)
-        self._cuts += step.reason in _LIMITED.values()
+        self._cuts[segment] += step.reason in _LIMITED.values()
+        self.settled = self.settled or (before.mode is None and self._parser.reply.mode is not None)
         self.stepped.append(step)
         self._steering.watch(self._parser.segment)
         return [step, *_news(before, self._parser.reply)]

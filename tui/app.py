@@ -62,8 +62,8 @@ class KatApp(App[int]):
         Binding("ctrl+b", "background", "Send the command that runs to the background"),
         Binding("ctrl+t", "cycle_think", "Think auto, on, off"),
         Binding("ctrl+o", "toggle_thinking", "Open or close all thinking"),
-        Binding("pageup", "scroll_transcript(-1)", "Scroll the conversation", priority=True),
-        Binding("pagedown", "scroll_transcript(1)", "Scroll the conversation", priority=True),
+        Binding("pageup", "scroll_transcript(-1)", "Scroll the conversation"),
+        Binding("pagedown", "scroll_transcript(1)", "Scroll the conversation"),
         Binding("f1", "show_help", "Keys and commands"),
         Binding("ctrl+q", "quit", "Quit", priority=True),
         Binding("ctrl+c", "help_quit", "Copy the selection; twice quits", system=True),
@@ -184,8 +184,9 @@ class KatApp(App[int]):
             self.screen.focus_next()
 
     @on(Prompt.SaidNow)
-    def _said_now(self, message: Prompt.SaidNow) -> None:
-        self.conversation.say_now(message.text, self.status.think)
+    async def _said_now(self, message: Prompt.SaidNow) -> None:
+        if not (message.text and await run_command(self, message.text)):
+            self.conversation.say_now(message.text, self.status.think)
 
     @on(Typed)
     def _typed(self, message: Typed) -> None:
@@ -216,9 +217,9 @@ class KatApp(App[int]):
         """Say a sentence in the transcript."""
         await self.presenter.say("info", text)
 
-    def send(self, text: str) -> None:
-        """Send a message, in its turn."""
-        self.conversation.send(text, self.status.think)
+    def send(self, text: str, words: str | None = None) -> None:
+        """Send a message, in its turn; `words` is what the user wrote, where that is not `text`."""
+        self.conversation.send(text, self.status.think, words)
 
     def inform(self, fact: str) -> None:
         """Put a fact into the open thought."""

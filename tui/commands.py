@@ -43,8 +43,8 @@ class Target(Protocol):
     async def tell(self, text: str) -> None:
         """Say a sentence to the user."""
 
-    def send(self, text: str) -> None:
-        """Send a message."""
+    def send(self, text: str, words: str) -> None:
+        """Send a message, for which the user wrote `words`."""
 
     def inform(self, fact: str) -> None:
         """Put a fact into the open thought."""
@@ -123,7 +123,7 @@ async def _diff(target: Target, argument: str) -> None:
 
 async def _commit(target: Target, argument: str) -> None:
     if not argument and (prompt := (await target.prompts()).get("commit")):
-        await _say(target, prompt, "")
+        await _say(target, prompt, "/commit", "")
         return
     if not argument:
         await target.tell("Say /commit and the message; it commits the files that this session changed, nothing else.")
@@ -248,16 +248,16 @@ async def run_command(target: Target, text: str) -> bool:
             return True
     known = await target.prompts()
     if prompt := known.get(name):
-        await _say(target, prompt, argument)
+        await _say(target, prompt, f"/{name}", argument)
     else:
         await target.tell(_unknown(name, (*_NAMES, *known)))
     return True
 
 
-async def _say(target: Target, prompt: NamedPrompt, argument: str) -> None:
+async def _say(target: Target, prompt: NamedPrompt, name: str, argument: str) -> None:
     """Send the message that is kept under a name."""
     try:
-        target.send(prompt.message(argument))
+        target.send(prompt.message(argument), f"{name} {argument}".rstrip())
     except UserError as error:
         await target.tell(f"{error}.")
 

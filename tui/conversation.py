@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -20,17 +20,23 @@ CLOSE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the user sent, and the think mode asked at that time."""
+    """What the user sent, and the think mode asked at that time; `words` is what he wrote, where that is not `text`."""
 
     text: str
     think: ThinkRequest
+    words: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What the user knows it by."""
+        return self.text if self.words is None else self.words
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Something else for the agent to do, in its turn: `text` is how the user asked for it."""
+    """Something else for the agent to do, in its turn: `shown` is how the user asked for it."""
 
-    text: str
+    shown: str
     start: Callable[[Agent], AsyncIterator[Event]]
 
 
@@ -84,7 +90,7 @@ class Conversation:
         self._view = view
         self._agent: Agent | None = None
         self._waiting: deque[Message | Errand] = deque()
-        self._said: list[str] = []
+        self._said: list[Message] = []
         self._current: Message | Errand | None = None
         self._arrived = asyncio.Event()
         self.halt = Halt.NOT
@@ -114,9 +120,9 @@ class Conversation:
             while self._waiting:
                 await self._run(self._waiting.popleft())
 
-    def send(self, text: str, think: ThinkRequest) -> None:
-        """Run `text` now, or when what runs is over."""
-        self.enqueue(Message(text, think))
+    def send(self, text: str, think: ThinkRequest, words: str | None = None) -> None:
+        """Run `text`, of which the user wrote `words`, now, or when what runs is over."""
+        self.enqueue(Message(text, think, words))
 
     def enqueue(self, item: Message | Errand) -> None:
         """See to it now, or when what runs is over."""
@@ -127,17 +133,19 @@ class Conversation:
 
     def unqueue(self) -> str:
         """Take the last message out of the queue; empty where none waits."""
-        return self._take([item for item in self._waiting if isinstance(item, Message)][-1:])
+        waiting = [item for item in self._waiting if isinstance(item, Message)]
+        return self._take(waiting[-1]).shown if waiting else ""
 
     def say_now(self, text: str, think: ThinkRequest) -> None:
         """Have `text` (or what waits first) read before the next step; where nothing runs, it is a message."""
-        text = text or self._take([item for item in self._waiting if isinstance(item, Message)][:1])
-        if not text:
+        waiting = [item for item in self._waiting if isinstance(item, Message)]
+        if not text and not waiting:
             return
-        if self._agent is None or not isinstance(self._current, Message) or not self._agent.steer(text):
-            self.send(text, think)
+        message = Message(text, think) if text else self._take(waiting[0])
+        if self._agent is None or not isinstance(self._current, Message) or not self._agent.steer(message.text):
+            self.enqueue(message)
             return
-        self._said.append(text)
+        self._said.append(message)
         self._tell_queue()
 
     def inform(self, fact: str, think: ThinkRequest) -> None:
@@ -146,7 +154,7 @@ class Conversation:
             self.send(fact, think)
             return
         self._agent.inform(fact)
-        self._said.append(fact)
+        self._said.append(Message(fact, think))
         self._tell_queue()
 
     def enough(self) -> None:
@@ -170,13 +178,13 @@ class Conversation:
             self.halt = Halt.AFTER_STEP
             self._agent.drain()
         self._view.halting(self.halt)
-        self._give_back([message.text for message in self._waiting if isinstance(message, Message)])
+        self._give_back(self._waiting)
         self._waiting.clear()
         self._tell_queue()
 
     async def switch(self, open_agent: AgentFactory) -> None:
         """Leave this agent for one that `serve` opens; nothing may run. Who waits is not sent."""
-        self._give_back([message.text for message in self._waiting if isinstance(message, Message)])
+        self._give_back(self._waiting)
         self._waiting.clear()
         self._tell_queue()
         await self.aclose()
@@ -236,7 +244,7 @@ class Conversation:
 
     async def _play(self, agent: Agent, message: Message | Errand) -> None:
         await self._view.begin(message)
-        events = message.start(agent) if isinstance(message, Errand) else agent.run(message.text, message.think)
+        events = message.start(agent) if isinstance(message, Errand) else _answers(agent, message)
         try:
             async for event in events:
                 self._note_read(event)
@@ -255,7 +263,7 @@ class Conversation:
             case _:
                 return
         if self._said:
-            self._said.remove(read if read in self._said else self._said[0])
+            self._said.remove(next((said for said in self._said if said.text == read), self._said[0]))
             self._tell_queue()
 
     def _see_to_unread(self, message: Message | Errand) -> None:
@@ -264,23 +272,26 @@ class Conversation:
         if unread and (self.halt is not Halt.NOT or isinstance(message, Errand)):
             self._give_back(unread)
         elif unread and isinstance(message, Message):
-            self._waiting.appendleft(Message("\n".join(unread), message.think))
+            texts, words = zip(*((said.text, said.shown) for said in unread), strict=True)
+            self._waiting.appendleft(Message("\n".join(texts), message.think, "\n".join(words)))
         if unread:
             self._tell_queue()
 
-    def _take(self, messages: Sequence[Message]) -> str:
-        for message in messages:
-            self._waiting.remove(message)
-            self._tell_queue()
-            return message.text
-        return ""
+    def _take(self, message: Message) -> Message:
+        self._waiting.remove(message)
+        self._tell_queue()
+        return message
 
-    def _give_back(self, texts: Sequence[str]) -> None:
-        if texts:
+    def _give_back(self, messages: Iterable[Message | Errand]) -> None:
+        if texts := [message.shown for message in messages if isinstance(message, Message)]:
             self._view.give_back("\n".join(texts))
 
     def _tell_queue(self) -> None:
-        self._view.show_queue([message.text for message in self._waiting], self._said)
+        self._view.show_queue([message.shown for message in self._waiting], [said.shown for said in self._said])
+
+
+def _answers(agent: Agent, message: Message) -> AsyncIterator[Event]:
+    return agent.run(message.text, message.think, message.words)
 
 
 def unexpected(error: Exception) -> str:

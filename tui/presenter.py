@@ -112,8 +112,9 @@ class Presenter:
                 self._finish_step(event)
         if start:
             await self.say("info", "What was said before this is in the session: kat sessions show")
-        for event in history[start:]:
-            await self.present(event)
+        with self._transcript.app.batch_update():
+            for event in history[start:]:
+                await self.present(event)
         self._leave_step()
         self.asking.end()
 
@@ -143,7 +144,7 @@ class Presenter:
     async def begin(self, message: Message | Errand) -> None:
         """Show the user's message; it is the start of a run, and the place to look at."""
         self._status.activity = Activity.WORKING
-        await self._hear(message.text)
+        await self._hear(message.shown)
 
     async def say(self, level: Level, text: str) -> None:
         """Put a sentence into the transcript."""
@@ -219,6 +220,7 @@ class Presenter:
                 self._plan.tell_plan(event.items)
             case Compacted():
                 await self._transcript.add(CompactedLine(event))
+                self._show_room(event)
             case Forked():
                 await self._show_fork(event)
             case Notice():
@@ -245,6 +247,11 @@ class Presenter:
         await self._transcript.add(view)
         if self._status.activity is not Activity.LOADING and not self._prompt.text and self._prompt.has_focus:
             view.focus()
+
+    def _show_room(self, event: Compacted) -> None:
+        """The bar says at once how much room there is now."""
+        if (engine := self._status.engine) is not None and engine.context:
+            self._status.context = min(1.0, event.after / engine.context)
 
     async def _hear(self, text: str) -> None:
         """The user's words, and the place to look at."""

@@ -43,6 +43,8 @@ def explain(
     json_: Json = False,
 ) -> int:
     """Prompt, judge, rule, mode asked and come, tokens, seconds, calls, and both branches of a step; or fork it now."""
+    from assistant.sessions import undamaged
+
     if fork and prefer:
         raise UserError("give --fork or --prefer, not both: look at the branches first")
     path = _journal(session)
@@ -53,7 +55,8 @@ def explain(
         settings = settings_from(engine=engine, model=model, dialect=dialect, profile=profile)
         path, root = resumed_session(path.stem)
         return asyncio.run(_said(_forking(path, root, settings, step, ThinkRequest(fork)), json_=json_, whole=whole))
-    _show(found, json_=json_, whole=whole)
+    with undamaged(path):
+        _show(found, json_=json_, whole=whole)
     return Exit.DONE
 
 
@@ -65,10 +68,11 @@ def _journal(session: str) -> Path:
 
 def _explained(path: Path, step: int) -> Explanation:
     from assistant import explaining
-    from assistant.sessions import header, read
+    from assistant.sessions import header, read, undamaged
 
     header(path)
-    return explaining.explain(path.stem, list(read(path)), step)
+    with undamaged(path):
+        return explaining.explain(path.stem, list(read(path)), step)
 
 
 def _show(found: Explanation, *, json_: bool, whole: bool) -> None:

@@ -61,6 +61,7 @@ def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]
         UserError: there is none, it is open elsewhere, or its repository is gone or another one.
     """
     from assistant.sessions import find, sessions_dir
+    from assistant.sessions.catalogue import spawned_by
     from assistant.sessions.journal import is_open
     from assistant.sessions.resuming import repository_of
 
@@ -68,6 +69,8 @@ def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]
     root = repository_of(path)
     if repo and repo != Path() and (wanted := repository_root(repo)) != root:
         raise UserError(f"session {path.stem} belongs to {root}, not to {wanted}; leave the repository out")
+    if call := spawned_by(path):
+        raise UserError(f"session {path.stem} is of a sub-agent and cannot go on; go on with {call.partition('/')[0]}")
     if is_open(path):
         raise UserError(f"session {path.stem} is open in another KAT Pilot; close that one first")
     return path, root

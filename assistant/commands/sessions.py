@@ -27,13 +27,14 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 def list_sessions(
     words: Annotated[list[str] | None, typer.Argument(help="only those that speak of all of these")] = None,
     repo: Annotated[Path | None, typer.Option("--repo", metavar="DIR", help="only those of this repository")] = None,
+    sub_agents: Annotated[bool, typer.Option("--sub-agents", help="those of sub-agents too")] = False,
     json_: Json = False,
 ) -> None:
     """The sessions, the latest first."""
     from assistant.safety.sanitize import sanitize
     from assistant.sessions.index import listed
 
-    rows = listed(_folder(), " ".join(words or ()), None if repo is None else _root(repo))
+    rows = listed(_folder(), " ".join(words or ()), None if repo is None else _root(repo), sub_agents=sub_agents)
     if json_:
         print(json.dumps([asdict(row) for row in rows]))
         return
@@ -57,7 +58,7 @@ def show_session(session: Session, json_: Json = False) -> None:
     for record in records:
         _print(record)
     for call in unfinished(records):
-        print(f"  {call['id']} {call['tool']}: unknown outcome (the session ended while it ran)")
+        print(f"  {call.get('id')} {call.get('tool')}: unknown outcome (the session ended while it ran)")
 
 
 @app.command("resume")
@@ -122,14 +123,14 @@ def export_session(
     """A session to read or to hand on; secrets and terminal control are taken out of it."""
     from assistant.config import load
     from assistant.safety.secrets import known_secrets
-    from assistant.sessions import read
+    from assistant.sessions import read, undamaged
     from assistant.sessions.export import as_jsonl, as_markdown
 
-    records = list(read(_path(session)))
+    records = list(read(path := _path(session)))
     known = known_secrets(load().api_key, os.environ)
-    text = (
-        as_markdown(records, known) if form == "markdown" else "".join(f"{row}\n" for row in as_jsonl(records, known))
-    )
+    with undamaged(path):
+        lines = as_jsonl(records, known)
+        text = as_markdown(records, known) if form == "markdown" else "".join(f"{row}\n" for row in lines)
     data = text.encode("utf-8", "replace")
     if output is None:
         sys.stdout.buffer.write(data)
@@ -170,13 +171,16 @@ def prune_sessions(
 
 
 def _remove(paths: Sequence[Path], *, json_: bool) -> int:
-    from assistant.sessions import remove
+    from assistant.sessions import remove, spawned
 
     done: list[str] = []
     try:
         for path in paths:
+            agents = spawned(path.parent, path.stem)
             remove(path)
             done.append(path.stem)
+            for agent in agents:
+                remove(agent)
     except UserError:
         if done:
             _say(done, "removed", json_=json_)
@@ -237,16 +241,18 @@ def _path(session: str) -> Path:
 def _print(record: dict[str, Any]) -> None:
     from assistant.safety.sanitize import sanitize
 
-    for line in _lines(record):
-        print(sanitize(line))
+    try:
+        lines = [sanitize(line) for line in _lines(record)]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        lines = [sanitize(f"  (a damaged record of the kind {record['kind']})")]
+    print("\n".join(lines), end="\n" * bool(lines))
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
     match record["kind"]:
         case "session":
             yield f"{record['time']}  {record['repository']}  {record['engine']['model']}"
-            if parent := record.get("parent"):
-                yield f"forked from {parent}"
+            yield from _origin(record)
         case "user" | "steer":
             yield f"\n> {record['text']}"
         case "reply" if record["answer"]:
@@ -263,6 +269,13 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
             yield f"{record['status']}: {record['message']}".rstrip(": ")
         case _:
             yield from _besides(record)
+
+
+def _origin(record: dict[str, Any]) -> Iterator[str]:
+    if parent := record.get("parent"):
+        yield f"forked from {parent}"
+    if call := record.get("spawned_by"):
+        yield f"a sub-agent of call {call}"
 
 
 def _besides(record: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,29 +59,42 @@ def folder_of_sessions() -> Path:
 
 
 def _one(session: str) -> Ledger:
-    from assistant.ledger import ledger
-    from assistant.sessions import find, read
+    from assistant.ledger import Account
+    from assistant.sessions import find, spawned
 
     path = find(folder_of_sessions(), session)
-    found = ledger(path.stem, read(path))
+    found = _ledger(path)
     if not found.total.steps:
         raise UserError(f"session {path.stem} has no steps yet; `kat sessions list` shows how many each has")
-    return found
+    agents = (_ledger(agent).total for agent in spawned(path.parent, path.stem))
+    return replace(found, sub_agents=sum(agents, Account()))
 
 
 def _all() -> Ledger:
     """Every session, what a fork has from a parent that is still there counted once."""
-    from assistant.ledger import Ledger, ledger
+    from assistant.ledger import Ledger
     from assistant.sessions import read
 
     paths = {path.stem: path for path in sorted(folder_of_sessions().glob("*.jsonl"))}
     found = Ledger()
-    for name, path in paths.items():
+    for path in paths.values():
         parent = next(read(path), {}).get("parent")
-        found += ledger(name, read(path), inherited=parent not in paths)
+        try:
+            found += _ledger(path, inherited=parent not in paths)
+        except UserError as error:
+            print(f"kat: left out: {error}", file=sys.stderr)
     if not found.total.steps:
         raise UserError("no session has a step yet; `kat` or `kat ask` begins one")
     return found
+
+
+def _ledger(path: Path, *, inherited: bool = True) -> Ledger:
+    from assistant.ledger import KINDS, ledger
+    from assistant.sessions import header, read, undamaged
+
+    header(path)
+    with undamaged(path):
+        return ledger(path.stem, read(path, KINDS), inherited=inherited)
 
 
 def _show(found: Ledger) -> None:
@@ -141,6 +156,8 @@ def _lines(found: Ledger) -> Iterator[str]:
     yield f"Interventions: {total}" + "".join(f" · {name} {number}" for name, number in found.interventions.items())
     forks = found.forks
     yield f"Steps run again in the other mode: {forks.steps} ({forks.generated} tokens, counted nowhere else)"
+    if agents := found.sub_agents.steps:
+        yield f"Steps of sub-agents: {agents} ({found.sub_agents.generated} tokens, counted nowhere else)"
 
 
 def _noted(found: Ledger, *, many: bool) -> Iterator[tuple[str, list[str]]]:

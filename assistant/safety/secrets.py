@@ -35,6 +35,11 @@ class Redactor:
     def __init__(self, known: Sequence[str] = ()) -> None:
         self._known = list(known)
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The secrets that are taken out literally, those seen so far included."""
+        return tuple(self._known)
+
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record without its secrets, and without those of the records before it."""
         seen: set[str] = set()

@@ -11,10 +11,11 @@ from assistant.sessions.catalogue import (
     prunable,
     rename,
     sessions_dir,
+    spawned,
     summaries,
     unfinished,
 )
-from assistant.sessions.journal import Journal, header, read, remove
+from assistant.sessions.journal import Journal, header, read, remove, undamaged
 
 __all__ = [
     "Journal",
@@ -29,6 +30,8 @@ __all__ = [
     "remove",
     "rename",
     "sessions_dir",
+    "spawned",
     "summaries",
+    "undamaged",
     "unfinished",
 ]

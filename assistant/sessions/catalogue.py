@@ -11,7 +11,7 @@ from typing import Any
 
 from assistant.errors import UserError
 from assistant.safety.sanitize import sanitize
-from assistant.sessions.journal import Journal, header, is_open, read
+from assistant.sessions.journal import Journal, header, is_open, read, undamaged
 from model.engine import EngineInfo
 
 _FIRST_WORDS = 60
@@ -20,6 +20,8 @@ _ID = re.compile(r"\d{4,8}(-\d*(-[0-9a-f]*)?)?")
 """What could be meant as the beginning of an id."""
 _OWN = frozenset({"renamed"})
 """Kinds of records that a fork does not take over."""
+_STAMP = len("20261121-090000")
+"""Characters of an id that say when it began."""
 _AGE = re.compile(r"(\d{1,5})\s*([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -28,7 +30,7 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 class SessionSummary:
     """A line of `kat sessions list`. Times are ISO 8601 in UTC; `last` is when it was last written.
 
-    `name` is what the user called it, empty if he did not.
+    `name` is what the user called it, empty if he did not. `spawned_by` is the call that a sub-agent's session is of.
     """
 
     id: str
@@ -40,6 +42,7 @@ class SessionSummary:
     parent: str | None = None
     last: str = ""
     name: str = ""
+    spawned_by: str | None = None
 
 
 def sessions_dir(state: Path) -> Path:
@@ -55,12 +58,15 @@ def journals(directory: Path) -> list[Path]:
 def find(directory: Path, session: str) -> Path:
     """The journal whose id begins with `session`, or that the user named so; `last` is the one that was written last.
 
+    A sub-agent's session is never the last.
+
     Raises:
         UserError: none or several are meant.
     """
     paths = journals(directory)
     if session == "last" and paths:
-        return max(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        latest = sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        return next((path for path in latest if not spawned_by(path)), latest[0])
     match _named(directory, session) or [path for path in paths if session and path.stem.startswith(session)]:
         case [path]:
             return path
@@ -70,6 +76,18 @@ def find(directory: Path, session: str) -> Path:
             raise UserError(f"{len(found)} sessions are named {session!r}; give the id of one, like {first.stem}")
         case found:
             raise UserError(f"{len(found)} sessions begin with {session!r}; give more of the id")
+
+
+def spawned_by(path: Path) -> str:
+    """The call, like ``SESSION/4.1``, that a sub-agent's session is of; empty for any other."""
+    first = next(read(path), {})
+    return str(first.get("spawned_by") or "")
+
+
+def spawned(directory: Path, session: str) -> list[Path]:
+    """The journals of the sub-agents of a session."""
+    later = (path for path in journals(directory) if path.stem >= session[:_STAMP])
+    return [path for path in later if spawned_by(path).startswith(f"{session}/")]
 
 
 def _named(directory: Path, name: str) -> list[Path]:
@@ -125,7 +143,7 @@ def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
     first: Mapping[str, Any] = {}
     words, last, name, steps = "", "?", "", 0
     for record in records:
-        last = record.get("time", last)
+        last = str(record.get("time", last))
         match record["kind"]:
             case "session":
                 first = record
@@ -134,10 +152,12 @@ def summary(path: Path, records: Iterable[Mapping[str, Any]]) -> SessionSummary:
             case "step":
                 steps += 1
             case "renamed":
-                name = record["name"]
-    model = first.get("engine", {}).get("model", "?")
-    started, repository = first.get("time", "?"), first.get("repository", "?")
-    return SessionSummary(path.stem, started, repository, model, words, steps, first.get("parent"), last, name)
+                name = str(record.get("name", ""))
+    engine = first.get("engine")
+    model = str(engine.get("model", "?")) if isinstance(engine, dict) else "?"
+    started, repository = str(first.get("time", "?")), str(first.get("repository", "?"))
+    parent, spawned = (str(first[key]) if first.get(key) else None for key in ("parent", "spawned_by"))
+    return SessionSummary(path.stem, started, repository, model, words, steps, parent, last, name, spawned)
 
 
 def unfinished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -146,9 +166,9 @@ def unfinished(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for record in records:
         match record["kind"]:
             case "intent":
-                open_[record["id"]] = record
+                open_[str(record.get("id"))] = record
             case "result":
-                open_.pop(record["id"], None)
+                open_.pop(str(record.get("id")), None)
     return list(open_.values())
 
 
@@ -160,8 +180,9 @@ def fork(directory: Path, source: Path, at: int | None) -> Path:
     """
     records = list(read(source))
     first = header(source)
-    kept = records[1:] if at is None else records[1 : _end_of_step(records, at) + 1]
-    engine = EngineInfo(**first["engine"])
+    with undamaged(source):
+        kept = records[1:] if at is None else records[1 : _end_of_step(records, at) + 1]
+        engine = EngineInfo(**first["engine"])
     journal = Journal.create(directory, Path(first["repository"]), engine, parent=source.stem, parent_step=at)
     try:
         for record in (each for each in kept if each["kind"] not in _OWN):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -14,7 +14,7 @@ from assistant.sessions.catalogue import SessionSummary, journals, summary
 from assistant.sessions.journal import read
 
 _NAME = "index.sqlite"
-_VERSION = 2
+_VERSION = 3
 _WAIT = 5.0
 """Seconds to wait for another process that writes the index."""
 _TEXT_LIMIT = 400_000
@@ -28,16 +28,19 @@ class _Stamp(NamedTuple):
     mtime: int
 
 
-def listed(directory: Path, words: str = "", repository: Path | None = None) -> list[SessionSummary]:
+def listed(
+    directory: Path, words: str = "", repository: Path | None = None, *, sub_agents: bool = False
+) -> list[SessionSummary]:
     """The sessions that have all these words in messages or answers, the latest first; only changed journals are read.
 
+    Those of sub-agents are left out unless they are wanted.
     Words of Latin letters match from their beginning, others anywhere.
     """
-    path = directory / _NAME
+    path, conditions = directory / _NAME, _conditions(words, repository, sub_agents=sub_agents)
     for attempt in (_on_disk, _rebuilt):
         try:
             with closing(attempt(path)) as index:
-                return _answer(index, directory, words, repository)
+                return _answer(index, directory, *conditions)
         except sqlite3.OperationalError as error:
             if "no such" not in str(error) and "malformed" not in str(error):
                 break  # locked for long, or the folder cannot be written: the file is sound
@@ -46,7 +49,7 @@ def listed(directory: Path, words: str = "", repository: Path | None = None) -> 
         except OSError:
             break
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as index:
-        return _answer(index, directory, words, repository)
+        return _answer(index, directory, *conditions)
 
 
 def _on_disk(path: Path) -> sqlite3.Connection:
@@ -61,17 +64,18 @@ def _rebuilt(path: Path) -> sqlite3.Connection:
     return _on_disk(path)
 
 
-def _answer(index: sqlite3.Connection, directory: Path, words: str, repository: Path | None) -> list[SessionSummary]:
+def _answer(
+    index: sqlite3.Connection, directory: Path, conditions: Sequence[str], values: Sequence[str]
+) -> list[SessionSummary]:
     index.execute("PRAGMA synchronous = OFF")
     _refresh(index, directory)
-    conditions, values = _conditions(words, repository)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"SELECT {_COLUMNS} FROM sessions{where} ORDER BY id DESC"  # noqa: S608 - our own words only
     return [SessionSummary(*row) for row in index.execute(query, values)]
 
 
-def _conditions(words: str, repository: Path | None) -> tuple[list[str], list[str]]:
-    conditions, values = [], []
+def _conditions(words: str, repository: Path | None, *, sub_agents: bool) -> tuple[list[str], list[str]]:
+    conditions, values = [] if sub_agents else ["spawned_by IS NULL"], []
     for word in words.split():
         if word.isascii() and word.isalnum():
             conditions.append("rowid IN (SELECT rowid FROM words WHERE words MATCH ?)")

@@ -13,8 +13,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +52,11 @@ class Journal:
         if not _locked(self._descriptor):
             self.close()
             raise UserError(f"session {session} is open in another KAT Pilot; close that one first")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Secrets that are taken out literally, for a journal that belongs to this one."""
+        return self._redactor.known
 
     @classmethod
     def create(
@@ -160,12 +165,18 @@ class Journal:
             os.fsync(self._descriptor)
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a journal in order; a torn last line, or one that is no JSON, is passed over."""
+def read(path: Path, kinds: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """The records of a journal in order, or those of some kinds, which is quicker.
+
+    A torn last line, or one that is no JSON, is passed over.
+    """
+    wanted = tuple(f'{{"kind": "{kind}",'.encode() for kind in kinds)
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            if wanted and not line.startswith(wanted):
+                continue
             record = parsed(line)
             if record is not None:
                 yield record
@@ -180,9 +191,24 @@ def header(path: Path) -> dict[str, Any]:
     first = next(read(path), None)
     if first is None or first["kind"] != "session":
         raise UserError(f"the journal of session {path.stem} has no beginning; `kat sessions show` prints what is left")
-    if first.get("version", VERSION) > VERSION:
+    version = first.get("version", VERSION)
+    if not isinstance(version, int) or version > VERSION:
         raise UserError(f"session {path.stem} was written by a newer KAT Pilot; update this one first")
     return first
+
+
+@contextmanager
+def undamaged(path: Path) -> Iterator[None]:
+    """For whoever takes records at their word.
+
+    Raises:
+        UserError: one of them was not as this program writes them.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = f"the journal of session {path.stem} is damaged; `kat sessions show {path.stem}` prints what is left"
+        raise UserError(text) from error
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:

@@ -31,7 +31,9 @@ def remembered(records: Iterable[Record], workspace: Workspace) -> Seen:
         except WorkspaceError:
             continue
         same = _is_blob(data, last["blob"]) if "blob" in last else _shows(last["output"], text.text)
-        seen.wrote(path, (text.digest or _STALE) if same else _STALE)
+        note = seen.wrote if "blob" in last else seen.show
+        note(path, (text.digest or _STALE) if same else _STALE)
+    seen.next_reply()
     return seen
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from assistant.context import ProfileName, Transcript
 from assistant.errors import UserError
 from assistant.events import Event, Notice
-from assistant.sessions.journal import Journal, header, read
+from assistant.sessions.journal import Journal, header, read, undamaged
 from assistant.sessions.replay import events, mending, next_step, transcript
 from model.engine import EngineInfo
 
@@ -71,7 +71,8 @@ def resume(path: Path, repository: Path, info: EngineInfo, prefix: Prefix, known
     """
     journal = Journal.reopen(path, known=known)
     try:
-        return _resumed(journal, repository, info, prefix)
+        with undamaged(path):
+            return _resumed(journal, repository, info, prefix)
     except BaseException:
         journal.close()
         raise
@@ -140,9 +141,11 @@ def _model(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the user undid or restored since the model was last spoken to."""
+    """What the user undid or restored since the model last heard of it."""
     last = max((n for n, record in enumerate(records) if record["kind"] == "user"), default=-1)
-    return [
+    heard = any(record["kind"] in ("reply", "steer") for record in records[last + 1 :])
+    untold = [] if heard or last < 0 else records[last].get("notes", ())
+    return [*untold] + [
         f"[The user used {record['action']} meanwhile; it changed {', '.join(record['files'][:_NAMED]) or 'nothing'}.]"
         for record in records[last + 1 :]
         if record["kind"] == "restore"

@@ -82,7 +82,7 @@ def specs(profile: Profile, *, network: bool = False) -> tuple[ToolSpec, ...]:
 def read_call(call: ToolCall) -> Tool:
     """The tool with its arguments. Raises `ToolError` that names what is wrong and what would be right."""
     if call.error is not None:
-        raise ToolError(f"The call cannot be read ({_short(call.error)}); write it again as one JSON object.")
+        raise ToolError(f"The call cannot be read ({_short(call.error)}); write it again in the form described above.")
     tool = _BY_NAME.get(call.name)
     if tool is None:
         raise ToolError(_unknown(call.name))

@@ -17,7 +17,7 @@ _MOST = 8_000
 
 
 class ShowRepoMap(Tool):
-    """Show the map of the repository."""
+    """Show the map of the repository: what is in focus first, then what belongs to the files known so far."""
 
     name: ClassVar[str] = "repo_map"
     description: ClassVar[str] = (
@@ -45,7 +45,16 @@ class ShowRepoMap(Tool):
         if context.repo_map is not None:
             repo_map.watch()
         with for_the_model():
-            text = await repo_map.text(self.budget, mentioned=self.focus, count=roughly)
+            text = await repo_map.text(
+                self.budget,
+                mentioned=self.focus,
+                opened=context.seen.opened,
+                changed=context.seen.written,
+                count=roughly,
+            )
+        remark = repo_map.remark()
         if not text:
-            return ToolResult(True, "no definitions", "No definitions are found; list the files instead.")
-        return ToolResult(True, f"about {roughly(text):,} tokens", fitted(text, context.output_limit))
+            said = "No definitions are found; list the files instead."
+            return ToolResult(True, "no definitions", f"{said} {remark}".rstrip())
+        shown = fitted(text, context.output_limit)
+        return ToolResult(True, f"about {roughly(text):,} tokens", f"{shown}\n{remark}".rstrip("\n"))

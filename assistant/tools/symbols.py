@@ -49,17 +49,19 @@ class Symbols(Tool):
     async def run(self, context: ToolContext) -> ToolResult:
         """One definition a line."""
         repo_map = context.repo_map or RepoMap(context.workspace, None)
+        if context.repo_map is not None and self.symbol:
+            repo_map.watch()
         with for_the_model():
             if self.path:
                 found = await repo_map.symbols(self.path)
                 summary, text = _counted(len(found), "definition"), listing(found) or "Nothing is defined here."
             else:
-                places = await repo_map.find(self.symbol)
-                summary, text = _counted(len(places.definitions), "definition"), "\n".join(_lines(places))
+                places = await repo_map.find(self.symbol, context.seen.written)
+                summary, text = _counted(len(places.definitions), "definition"), "\n".join(_lines(places, repo_map.remark()))
         return cut_result(True, summary, text, context.output_limit)
 
 
-def _lines(found: Found) -> Iterator[str]:
+def _lines(found: Found, remark: str) -> Iterator[str]:
     if not found.definitions:
         yield "It is not defined in the repository."
     for place in found.definitions:
@@ -71,6 +73,8 @@ def _lines(found: Found) -> Iterator[str]:
         yield f"{one_line(use.path)}:{use.line}" + (f" and {use.count - 1} more" if use.count > 1 else "")
     if len(found.uses) > _USES:
         yield f"… {len(found.uses) - _USES} more files"
+    if remark:
+        yield remark
 
 
 def _counted(count: int, what: str) -> str:

@@ -88,7 +88,7 @@ class GitReader:
     def files(self) -> tuple[str, ...]:
         """Paths in the index and untracked ones that .gitignore does not name, sorted, each once."""
         out = self._run("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        return tuple(sorted(set(_split(out))))
+        return tuple(sorted({*os.fsdecode(out).split("\0")} - {""}))
 
     def tracked_though_ignored(self) -> tuple[str, ...]:
         """Paths in the index that an ignore pattern names all the same."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from assistant.workspace.edit import EditPlan, plan_edit
 from assistant.workspace.elided import refuse_elided
 from assistant.workspace.errors import EditError
 from assistant.workspace.nearest import ambiguous
 from assistant.workspace.patch import Hunk
+
+_PLACES = 1_000
+"""Equal places that are counted."""
 
 
 class HunkError(EditError):
@@ -51,41 +55,47 @@ def _apply(text: str, hunk: Hunk, moved: int) -> tuple[EditPlan, int]:
     if not any(line.strip() for line in hunk.old):
         raise EditError("It has no lines of the file to find its place by; write some unchanged lines around it.")
     refuse_elided(text, "\n".join(hunk.old), "\n".join(hunk.new))
-    at = _place(lines, hunk, moved)
+    at = _place(text, lines, hunk, moved)
     if at is None:
-        return _loosely(text, lines, hunk), moved + grown
+        return _loosely(text, hunk), moved + grown
     after = [*lines[:at], *hunk.new, *lines[at + len(hunk.old) :]]
     ended = _ended(text, hunk) if at + len(hunk.old) == len(lines) else not text or text.endswith("\n")
     offset = at - (hunk.start - 1) if hunk.start else moved
     return EditPlan(_joined(after, ended)), offset + grown
 
 
-def _place(lines: Sequence[str], hunk: Hunk, moved: int) -> int | None:
+def _place(text: str, lines: Sequence[str], hunk: Hunk, moved: int) -> int | None:
     """Where the lines of a hunk stand. Raises `EditError` where that cannot be told of several places."""
-    places = _standing(lines, hunk.old)
+    wanted = list(hunk.old)
     if not hunk.old_ended:
-        places = [at for at in places if at + len(hunk.old) == len(lines)]
+        last = len(lines) - len(wanted)
+        return last if last >= 0 and lines[last:] == wanted else None
+    places = list(islice(_standing(text, wanted), _PLACES))
     if len(places) < 2:
         return places[0] if places else None
-    told = [at for at in places if hunk.start and at == hunk.start - 1 + moved]
-    if not told:
+    told = hunk.start - 1 + moved if hunk.start else -1
+    if told < 0 or lines[told : told + len(wanted)] != wanted:
         raise EditError(ambiguous([at + 1 for at in places]))
-    return told[0]
+    return told
 
 
-def _loosely(text: str, lines: Sequence[str], hunk: Hunk) -> EditPlan:
+def _loosely(text: str, hunk: Hunk) -> EditPlan:
     """The one place that an edit would find. Raises `EditError` that shows the nearest lines."""
-    if any(line.strip() for line in hunk.new) and hunk.new != hunk.old and _standing(lines, hunk.new):
-        first = _standing(lines, hunk.new)[0] + 1
-        if len(hunk.new) >= len(hunk.old):
-            raise EditError(f"It is done already: its new lines stand at line {first}; leave it out.")
+    done = next(_standing(text, hunk.new), None) if any(line.strip() for line in hunk.new) else None
+    if done is not None and hunk.new != hunk.old and len(hunk.new) >= len(hunk.old):
+        raise EditError(f"It is done already: its new lines stand at line {done + 1}; leave it out.")
     return plan_edit(text, _joined(hunk.old, True), _joined(hunk.new, True))
 
 
-def _standing(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Where these lines stand, whole and exactly."""
-    target, last = list(wanted), len(lines) - len(wanted)
-    return [at for at in range(last + 1) if lines[at] == target[0] and lines[at : at + len(target)] == target]
+def _standing(text: str, wanted: Sequence[str]) -> Iterator[int]:
+    """Behind how many lines these stand, whole and exactly."""
+    end = "" if text.endswith("\n") else "\n"
+    whole, target = f"\n{text}{end}", f"\n{_joined(wanted, True)}"
+    at, line, counted = whole.find(target), 0, 0
+    while at >= 0:
+        line, counted = line + whole.count("\n", counted, at), at
+        yield line
+        at = whole.find(target, at + 1)
 
 
 def _lines(text: str) -> list[str]:

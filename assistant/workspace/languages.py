@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import posixpath
 import threading
 import time
 from collections.abc import Callable
@@ -73,7 +72,8 @@ _PIECE = 65_536
 
 def language_of(path: str) -> str | None:
     """The language of a file, by the end of its name, or None where it is not one of ours."""
-    return _SUFFIXES.get(posixpath.splitext(path)[1].lower())
+    before, dot, suffix = path.rpartition(".")
+    return _SUFFIXES.get(f".{suffix.lower()}") if dot and before and not before.endswith("/") else None
 
 
 class _OfThread(threading.local):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
 
-from assistant.workspace.pagerank import Links
+from assistant.workspace.pagerank import Links, Walk
 
 _FAMILIES = {
     "c": "c",
@@ -29,13 +27,23 @@ _EVERYDAY = frozenset(name for kind in (str, bytes, list, dict, set) for name in
 _SEEDED = 0.7
 _UNUSED = 1e-6
 _MENTIONED = 30
+_FEW = 3
+"""A word with more definitions than this says where it leads only if it is written as a name, or a file is meant."""
+_PRECISION = 0.03
+"""Of the walk that begins at every file with a mass of 1."""
+_LESS = 0.1
+_TINY = 1e-9
+_NEAR = 1e-4
+"""Of the walk that begins at what a focus names with a mass of 1 in all."""
 _WORD = re.compile(r"[^\W\d]\w*")
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+|[\w-]+\.\w+")
 
 Key = tuple[str, str]
 """A path and a name that it defines."""
-_Table = dict[str, set[str]]
-"""By name: files."""
+_Places = Mapping[int, int]
+"""Definitions of a name: the node of each, and its number."""
+_Flow = Sequence[tuple[_Places, float]]
+"""Definitions, and the share of a file's mass that each of them is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,172 +69,221 @@ class Focus:
     changed: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """Where the use of a name leads, with which weight to each place."""
+
+    weight: float
+    places: _Places
+
+
 class NameIndex:
-    """The names of all files. Not safe to use from two threads at once."""
+    """The names of all files; numbers stand for files (nodes) and definitions. Not safe to use from two threads."""
 
     def __init__(self) -> None:
         self._files: dict[str, Names] = {}
         self._nodes: dict[str, int] = {}
-        self._count = 0
-        self._defined: defaultdict[str, _Table] = defaultdict(dict)
-        self._used: defaultdict[str, _Table] = defaultdict(dict)
-        self._flows: dict[str, tuple[list[int], list[float]]] = {}
-        self._ids: dict[Key, int] = {}
-        self._links = Links()
-        self._last: list[float] | None = None
+        self._defined: defaultdict[str, dict[str, set[str]]] = defaultdict(dict)
+        self._leads: defaultdict[str, dict[str, _Lead]] = defaultdict(dict)
+        self._numbers: dict[Key, int] = {}
+        self._keys: list[Key] = []
+        self._scores: list[float] = []
+        self._flows: list[_Flow] = []
+        self._links: Links = []
+        self._walk = Walk(self._links, _PRECISION)
+        self._best: tuple[int, Sequence[int]] | None = None
 
     def update(self, changes: Mapping[str, Names | None]) -> None:
         """Take in files that are new or other than they were, or that are gone (None)."""
-        touched: set[str] = {*changes}
+        moved: defaultdict[str, set[str]] = defaultdict(set)
         for path, names in changes.items():
-            touched |= self._replace(path, names)
-        for path in sorted(touched & self._nodes.keys()):
+            for family, found in self._replace(path, names):
+                moved[family] |= found
+        for family, leads in self._leads.items():
+            for name in moved[family] & leads.keys():
+                del leads[name]
+        for path in (changes.keys() & self._files.keys()) | self._affected(self._files.keys() - changes.keys(), moved):
             self._link(path)
+
+    def _affected(self, paths: Set[str], moved: Mapping[str, Set[str]]) -> set[str]:
+        """Those of `paths` that use names which lead elsewhere now; what is no member may be used as one."""
+        ways = {family: found | {f".{name}" for name in found} for family, found in moved.items()} if paths else {}
+        return {path for path in paths if not self._used(path).isdisjoint(ways.get(self._files[path].family, ()))}
+
+    def _used(self, path: str) -> KeysView[str]:
+        return self._files[path].used.keys()
 
     def definers(self, name: str) -> list[str]:
         """The files that define a name, in any language."""
-        return sorted({path for table in self._defined.values() for path in _with_dot(table, name)})
+        found = (table.get(way, ()) for table in self._defined.values() for way in (name, f".{name}"))
+        return sorted({path for paths in found for path in paths})
 
     def users(self, name: str) -> list[str]:
         """The files that use a name, in any language."""
-        return sorted({path for table in self._used.values() for path in _with_dot(table, name)})
+        return sorted(path for path, names in self._files.items() if name in names.used or f".{name}" in names.used)
 
     def ranked(self, focus: Focus, limit: int) -> list[Key]:
         """The definitions that are wanted most, at most `limit`, the most wanted first."""
-        mentioned = self._mentioned(focus.words)
-        named = [path for path in _paths(focus.words) for path in self._ending(path)]
-        rank = self._rank(focus, [path for path, _ in mentioned] + named)
-        scores = self._scores(rank)
-        for key in mentioned:
-            scores[key] += 1.0
+        self._settle()
+        named = {path for word in _PATH.findall(focus.words) for path in self._ending(word)}
+        mentioned = self._mentioned(focus.words, named)
+        near = self._near(focus, [*named, *(path for path, _ in mentioned)])
+        scores = self._scored(near, limit)
+        for key, score in mentioned.items():
+            scores[key] += score
         for path in {*named, *focus.changed} & self._files.keys():
-            for name in self._files[path].defined:
-                scores[path, name] += rank[self._nodes[path]] / len(self._files[path].defined)
+            self._add_all(scores, path, near.rank[self._nodes[path]] / near.total)
         if len(scores) < limit:
-            self._fill(scores, rank)
-        best = heapq.nsmallest(limit, scores.items(), key=lambda item: (-item[1], item[0]))
-        return [(path, name.removeprefix(".")) for (path, name), _ in best]
+            for path in self._files:
+                self._add_all(scores, path, _UNUSED * self._walk.rank[self._nodes[path]])
+        best = sorted((-score, key) for key, score in scores.items())[:limit]
+        return [(path, name.removeprefix(".")) for _, (path, name) in best]
 
-    def _scores(self, rank: Sequence[float]) -> defaultdict[Key, float]:
-        """What flows to each definition; numbers stand for them, since the hash of a pair costs more than the sum."""
-        scores = [0.0] * len(self._ids)
-        for path, (ids, shares) in self._flows.items():
-            mass = rank[self._nodes[path]]
-            for number, share in zip(ids, shares, strict=True):
-                scores[number] += mass * share
-        return defaultdict(float, {key: score for key, score in zip(self._ids, scores, strict=True) if score})
+    def _scored(self, near: Walk, limit: int) -> defaultdict[Key, float]:
+        """What is best anywhere and what is near, by the share of the walks that flows to it."""
+        nearer = _SEEDED / near.total if near.rank else 0.0
+        anywhere = (1 - _SEEDED if near.rank else 1.0) / self._walk.total
+        flows = dict.fromkeys(self._top(limit), 0.0)
+        for node, mass in near.rank.items():
+            for places, share in self._flows[node]:
+                for number in places.values():
+                    flows[number] = flows.get(number, 0.0) + mass * share
+        keys, scores = self._keys, self._scores
+        found = {keys[number]: anywhere * scores[number] + nearer * flow for number, flow in flows.items()}
+        return defaultdict(float, found)
 
-    def _fill(self, scores: defaultdict[Key, float], rank: Sequence[float]) -> None:
-        """Give what nobody uses a place behind the rest."""
-        for path, names in self._files.items():
-            for name in names.defined:
-                scores[path, name] += _UNUSED * rank[self._nodes[path]] / len(names.defined)
+    def _top(self, limit: int) -> Sequence[int]:
+        """The best definitions where nothing is in focus, in no order; kept until something changes."""
+        if self._best is None or self._best[0] != limit:
+            least = max([_TINY, *sorted(self._scores, reverse=True)[:limit][-1:]])
+            self._best = limit, [number for number, score in enumerate(self._scores) if score >= least]
+        return self._best[1]
 
-    def _replace(self, path: str, names: Names | None) -> set[str]:
-        """Put a file's names in the place of those that it had; the files whose links that may change."""
+    def _add_all(self, scores: defaultdict[Key, float], path: str, mass: float) -> None:
+        """Divide a mass among all that a file defines, used or not."""
+        defined = self._files[path].defined
+        for name in defined:
+            scores[path, name] += mass / len(defined)
+
+    def _replace(self, path: str, names: Names | None) -> Iterable[tuple[str, Set[str]]]:
+        """Put a file's names in the place of those that it had; by family, names that lead elsewhere from now on."""
         before = self._files.pop(path, None)
-        same = before.defined if before and names and before.family == names.family else frozenset[str]()
-        touched = self._take(path, before, same) if before else set[str]()
+        if before is not None:
+            table = self._defined[before.family]
+            for name in before.defined:
+                table[name].discard(path)
         if names is None:
             self._drop(path)
-            return touched
+            return [(before.family, before.defined)] if before else []
+        self._enter(path, names)
+        if before is not None and before.family == names.family:
+            return [(names.family, before.defined ^ names.defined)]
+        return [(one.family, one.defined) for one in (before, names) if one]
+
+    def _enter(self, path: str, names: Names) -> None:
         self._files[path] = names
+        table = self._defined[names.family]
+        for name in names.defined:
+            table.setdefault(name, set()).add(path)
         if path not in self._nodes:
-            self._nodes[path] = self._count
-            self._count += 1
-        return touched | self._enter(path, names, same)
-
-    def _take(self, path: str, names: Names, kept: frozenset[str]) -> set[str]:
-        defined, used = self._defined[names.family], self._used[names.family]
-        for name in names.used:
-            used[name].discard(path)
-        for name in names.defined:
-            defined[name].discard(path)
-        return set().union(*(_users(used, name) for name in names.defined - kept))
-
-    def _enter(self, path: str, names: Names, known: frozenset[str]) -> set[str]:
-        defined, used = self._defined[names.family], self._used[names.family]
-        for name in names.used:
-            used.setdefault(name, set()).add(path)
-        for name in names.defined:
-            defined.setdefault(name, set()).add(path)
-        return set().union(*(_users(used, name) for name in names.defined ^ known))
+            self._nodes[path] = len(self._links)
+            self._links.append({})
+            self._flows.append(())
+            self._walk.add(self._nodes[path], 1.0)
 
     def _drop(self, path: str) -> None:
         node = self._nodes.pop(path, None)
         if node is not None:
-            self._links.set(node, {})
-            del self._flows[path]
+            self._send(node, ())
+            self._walk.add(node, -1.0)
+
+    def _lead(self, family: str, name: str) -> _Lead:
+        """Where a name leads: to each of its definitions the less, the more there are."""
+        paths = self._defined[family].get(name, ())
+        weight = _telling(name) / len(paths) if 0 < len(paths) <= _COMMON else 0.0
+        places = {self._nodes[path]: self._number((path, name)) for path in sorted(paths)} if weight else {}
+        return self._leads[family].setdefault(name, _Lead(weight, places))
+
+    def _number(self, key: Key) -> int:
+        number = self._numbers.setdefault(key, len(self._keys))
+        if number == len(self._keys):
+            self._keys.append(key)
+            self._scores.append(0.0)
+        return number
 
     def _link(self, path: str) -> None:
         """Lead a file to the definitions that it uses and does not make itself, and so to their files."""
-        flow = list(self._leads(path))
-        total = sum(weight for _, weight in flow)
-        ids = [self._ids.setdefault(key, len(self._ids)) for key, _ in flow]
-        self._flows[path] = ids, [weight / total for _, weight in flow]
-        weights: dict[int, float] = {}
-        for (definer, _), weight in flow:
-            node = self._nodes[definer]
-            weights[node] = weights.get(node, 0.0) + weight
-        self._links.set(self._nodes[path], weights)
-
-    def _leads(self, path: str) -> Iterator[tuple[Key, float]]:
-        names = self._files[path]
-        table = self._defined[names.family]
+        names, node, flow = self._files[path], self._nodes[path], list[tuple[_Places, float]]()
+        table, leads = self._defined[names.family], self._leads[names.family]
         for name, count in names.used.items():
-            definers = table.get(name)
-            if not definers and name[0] == ".":
+            if not table.get(name) and name.startswith("."):
                 name = name[1:]
-                definers = table.get(name)
-            telling = _telling(name)
-            if telling and definers and len(definers) <= _COMMON and path not in definers:
-                weight = math.sqrt(count) * telling / len(definers)
-                for definer in definers:
-                    yield (definer, name), weight
+            if not table.get(name):
+                continue
+            lead = leads.get(name) or self._lead(names.family, name)
+            if lead.places and node not in lead.places:
+                flow.append((lead.places, math.sqrt(count) * lead.weight))
+        self._send(node, flow)
 
-    def _rank(self, focus: Focus, mentioned: Collection[str]) -> list[float]:
-        """Of each node: most of the walk begins again at what the focus names, the rest anywhere."""
-        seeds: defaultdict[str, float] = defaultdict(float)
+    def _send(self, node: int, flow: _Flow) -> None:
+        """Make this the way on from a file, whatever the weights add up to."""
+        total, links = sum(weight * len(places) for places, weight in flow), dict[int, float]()
+        shares = [(places, weight / total) for places, weight in flow]
+        for places, share in shares:
+            for target in places:
+                links[target] = links.get(target, 0.0) + share
+        mass = self._walk.rank.get(node, 0.0)
+        if mass:
+            self._score(self._flows[node], -mass)
+            self._score(shares, mass)
+            self._walk.relinked(node, self._links[node], links)
+        self._flows[node], self._links[node] = shares, links
+        self._best = None
+
+    def _score(self, flow: _Flow, mass: float) -> None:
+        scores = self._scores
+        for places, share in flow:
+            for number in places.values():
+                scores[number] += mass * share
+
+    def _settle(self) -> None:
+        """Walk from every file, as far as it is not done."""
+        for node, mass in self._walk.settle().items():
+            self._score(self._flows[node], mass)
+            self._best = None
+
+    def _near(self, focus: Focus, mentioned: Iterable[str]) -> Walk:
+        """The walk from what the focus names; nothing, where that is nothing that is known."""
+        seeds: defaultdict[int, float] = defaultdict(float)
         for paths, weight in ((focus.opened, 1.0), (focus.changed, 2.0), (mentioned, 2.0)):
             for path in self._nodes.keys() & {*paths}:
-                seeds[path] += weight
-        rest = (1 - _SEEDED if seeds else 1.0) / max(len(self._nodes), 1)
-        personal = [0.0] * self._count
-        for path, node in self._nodes.items():
-            personal[node] = rest + _SEEDED * seeds.get(path, 0.0) / (sum(seeds.values()) or 1.0)
-        self._last = self._links.rank(personal, self._last)
-        return self._last
+                seeds[self._nodes[path]] += weight
+        walk, total = Walk(self._links, _NEAR), sum(seeds.values())
+        for node, weight in seeds.items():
+            walk.add(node, weight / total)
+        walk.settle()
+        return walk
 
-    def _mentioned(self, words: str) -> list[Key]:
-        """Definitions whose names stand in the user's words, and are not just words."""
-        found: list[Key] = []
-        for word in sorted({word for word in _WORD.findall(words) if _is_name(word, words)}):
-            keys = [(path, name) for name in (word, f".{word}") for path in self._exact(name)]
-            found += keys if len(keys) <= _MENTIONED else ()
-        return found
+    def _mentioned(self, words: str, named: Set[str]) -> dict[Key, float]:
+        """Definitions whose names stand in the user's words: of many those in files that are meant, too."""
+        found = {word: self._exact(word) for word in {*_WORD.findall(words)} if len(word) > 2}
+        sure = {word for word in found if _is_name(word, words)}
+        paths = named | {path for word in sure if len(found[word]) <= _FEW for path, _ in found[word]}
+        scores: dict[Key, float] = {}
+        for word, keys in found.items():
+            meant = [key for key in keys if key[0] in paths] or keys
+            if meant and len(meant) <= (_MENTIONED if word in sure else _FEW):
+                scores |= dict.fromkeys(meant, (1.0 if word in sure else _LESS) / len(meant))
+        return scores
 
-    def _exact(self, name: str) -> Iterator[str]:
-        for table in self._defined.values():
-            yield from table.get(name, ())
+    def _exact(self, word: str) -> list[Key]:
+        tables = self._defined.values()
+        return [(path, name) for name in (word, f".{word}") for table in tables for path in sorted(table.get(name, ()))]
 
     def _ending(self, path: str) -> Iterator[str]:
         return (known for known in self._nodes if known == path or known.endswith(f"/{path}"))
 
 
-def _with_dot(table: _Table, name: str) -> Iterable[str]:
-    return {*table.get(name, ()), *table.get(f".{name}", ())}
-
-
-def _users(table: _Table, name: str) -> Iterable[str]:
-    """The files that may mean this definition: a member of a module is used with a dot, too."""
-    return table.get(name, ()) if name.startswith(".") else _with_dot(table, name)
-
-
-def _paths(words: str) -> set[str]:
-    return set(_PATH.findall(words))
-
-
-@lru_cache(maxsize=65_536)
 def _telling(name: str) -> float:
     """How much a use of a name says: long composed ones lead to one place, short and private ones rarely."""
     bare = name.removeprefix(".")
@@ -240,7 +297,8 @@ def _telling(name: str) -> float:
 
 
 def _is_name(word: str, words: str) -> bool:
-    return len(word) > 2 and (_is_composed(word) or f"{word}(" in words or f"`{word}" in words or f".{word}" in words)
+    """Whether a word of a sentence stands there as a name of something."""
+    return _is_composed(word) or f"{word}(" in words or f"`{word}" in words or f".{word}" in words
 
 
 def _is_composed(name: str) -> bool:

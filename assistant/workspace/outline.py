@@ -13,6 +13,10 @@ LEAST = 3
 """Tokens that the shortest line of a definition takes; our choice, it only bounds the search."""
 _USUAL = 14
 """Tokens that a definition takes with what stands around it, more or less: where the search begins."""
+_FULL = 0.97
+"""A budget of which so much is used is full: each try costs another outline; our choice."""
+_GUESSES = 4
+"""So many times the next try is what the budget should hold by the last one, then the middle of what is open."""
 _GAP = "⋮"
 _LETTERS = 6
 _PIECE = re.compile(r"\w+|[^\w\s]|\n")
@@ -24,15 +28,18 @@ Find = Callable[[str], Sequence[Definition]]
 def fitted(keys: Sequence[tuple[str, str]], find: Find, budget: int, count: Callable[[str], int]) -> str:
     """As many of the definitions, given as path and name, as fit into `budget` tokens as `count` counts them."""
     low, high, best = 0, min(len(keys), budget // LEAST), ""
-    middle = budget // _USUAL
+    middle, turn = budget // _USUAL, 0
     while low < high:
         middle = min(max(middle, low + 1), high)
         text = outline(keys[:middle], find)
-        if count(text) <= budget:
-            low, best = middle, text
-        else:
+        tokens, turn = count(text), turn + 1
+        if tokens > budget:
             high = middle - 1
-        middle = (low + high + 1) // 2
+        elif tokens > _FULL * budget:
+            return text
+        else:
+            low, best = middle, text
+        middle = middle * budget // max(tokens, 1) if turn < _GUESSES else (low + high + 1) // 2
     return best
 
 

@@ -1,83 +1,64 @@
-"""Personalised PageRank (Page, Brin, Motwani and Winograd 1998) by power iteration; links change a few at a time.
+"""Personalised PageRank (Page, Brin, Motwani and Winograd 1998) by pushing along links what has not settled yet.
 
-The mass of nodes without links goes where the personalisation says, so that all of it stays: ranks sum to 1.
+The push is that of Andersen, Chung and Lang (2006). A change of links leaves a difference, perhaps a negative one, that
+is pushed in the same way (Zhang, Lofgren and Goel 2016): it costs what it moves, not what there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from operator import mul, sub
+from collections import defaultdict, deque
+from collections.abc import Mapping
 
 DAMPING = 0.75
-_TOLERANCE = 1e-3
-_ROUNDS = 60
-"""All our choice: a quarter of the walk begins again, and an order of definitions needs no more precision."""
+"""How much of a walk goes on at each node; our choice, as the precisions of those who walk."""
+
+Links = list[Mapping[int, float]]
+"""By node: which share of its mass goes to each of its targets. The shares sum to 1, or there are none."""
 
 
-class Links:
-    """Weighted links between the nodes 0 to n - 1."""
+class Walk:
+    """The ranks of nodes over links that others hold. Mass enters by `add`; ranks are up to a factor, see `total`.
 
-    def __init__(self) -> None:
-        self._out: list[dict[int, float]] = []
-        self._in: list[dict[int, float]] = []
-        self._flat: tuple[list[int], list[float], list[int]] | None = None
+    What waits at a node is pushed on when it passes `precision`, in the unit of the mass that enters.
+    """
 
-    def __len__(self) -> int:
-        return len(self._out)
+    def __init__(self, links: Links, precision: float) -> None:
+        self.rank: defaultdict[int, float] = defaultdict(float)
+        self._links = links
+        self._precision = precision
+        self._waiting: defaultdict[int, float] = defaultdict(float)
 
-    def set(self, source: int, weights: Mapping[int, float]) -> None:
-        """Make these the links of a node, whatever they were; weights are positive, their size does not matter."""
-        self._grow(max(source, *weights) if weights else source)
-        total = sum(weights.values())
-        shares = {target: weight / total for target, weight in weights.items()}
-        if shares == self._out[source]:
-            return
-        for target in self._out[source].keys() - shares.keys():
-            del self._in[target][source]
-        for target, share in shares.items():
-            self._in[target][source] = share
-        self._out[source] = shares
-        self._flat = None
+    @property
+    def total(self) -> float:
+        """The mass that settled, by which a rank is divided to be a share of all."""
+        return sum(self.rank.values()) or 1.0
 
-    def rank(
-        self, personal: Sequence[float], start: Sequence[float] | None = None, tolerance: float = _TOLERANCE
-    ) -> list[float]:
-        """The rank of each node. `personal` sums to 1; `start`, a rank from before, saves rounds.
+    def add(self, node: int, mass: float) -> None:
+        """Let walks begin at a node, or, with a negative mass, no longer."""
+        self._waiting[node] += mass
 
-        It ends when a round moves less than `tolerance` of the mass, or after 60 rounds.
-        """
-        rank = list(start) if start is not None and len(start) == len(personal) else list(personal)
-        dangling = [node for node, out in enumerate(self._out) if not out]
-        for _ in range(_ROUNDS):
-            lost = sum(rank[node] for node in dangling)
-            back = 1 - DAMPING + DAMPING * lost
-            after = [DAMPING * flow + back * own for flow, own in zip(self._flows(rank), personal, strict=True)]
-            moved = sum(map(abs, map(sub, after, rank)))
-            rank = after
-            if moved < tolerance:
-                break
-        return rank
+    def relinked(self, node: int, before: Mapping[int, float], after: Mapping[int, float]) -> None:
+        """Send after what the node has passed on by its old links what is missing by its new ones."""
+        passed = DAMPING * self.rank.get(node, 0.0)
+        if passed:
+            for target in before.keys() | after.keys():
+                self._waiting[target] += passed * (after.get(target, 0.0) - before.get(target, 0.0))
 
-    def _flows(self, rank: Sequence[float]) -> list[float]:
-        """What each node is given: the sums of stretches of one list, which C computes."""
-        sources, shares, ends = self._flattened()
-        sums = list(accumulate(map(mul, map(rank.__getitem__, sources), shares), initial=0.0))
-        at = list(map(sums.__getitem__, ends))
-        return list(map(sub, at[1:], at))
-
-    def _flattened(self) -> tuple[list[int], list[float], list[int]]:
-        if self._flat is None:
-            sources, shares, ends = list[int](), list[float](), [0]
-            for links in self._in:
-                sources += links
-                shares += links.values()
-                ends.append(len(sources))
-            self._flat = sources, shares, ends
-        return self._flat
-
-    def _grow(self, node: int) -> None:
-        for _ in range(node + 1 - len(self._out)):
-            self._out.append({})
-            self._in.append({})
-            self._flat = None
+    def settle(self) -> dict[int, float]:
+        """Push until all that waits is small; by how much which ranks moved."""
+        links, waiting, precision = self._links, self._waiting, self._precision
+        moved: defaultdict[int, float] = defaultdict(float)
+        turns = deque(node for node, mass in waiting.items() if abs(mass) > precision)
+        while turns:
+            node = turns.popleft()
+            mass = waiting.pop(node, 0.0)
+            moved[node] += mass
+            mass *= DAMPING
+            for target, share in links[node].items():
+                before = waiting[target]
+                waiting[target] = after = before + mass * share
+                if abs(before) <= precision < abs(after):
+                    turns.append(target)
+        for node, mass in moved.items():
+            self.rank[node] += mass
+        return moved

@@ -13,6 +13,9 @@ _HEADER = re.compile(r"@@(?: -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@)?")
 _SAME_NAMES = re.compile(r'(?:a/(?P<plain>.+) b/(?P=plain)|"a/(?P<quoted>.+)" "b/(?P=quoted)")$')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_SIGNATURE = re.compile(r"\d+\.\d[\w.() -]*$")
+"""What git writes below the line ``-- `` at the end of a patch by mail: its version."""
+_ODD_MODE = re.compile(r"(new file|new) mode 1[26]0000")
 _NOTHING = "/dev/null"
 
 
@@ -126,14 +129,19 @@ class _Reader:
 
     def files(self) -> Iterator[FilePatch]:
         """The files, one after the other."""
+        behind = False
         while self._at < len(self._lines):
             line = self._lines[self._at]
             if line.startswith("diff --git ") or self._names_at(self._at):
                 yield self._file()
-            elif _HEADER.match(line):
+                behind = True
+                continue
+            if _HEADER.match(line):
                 raise EditError(f"The hunk in line {self._at + 1} of the patch belongs to no file; {_USAGE}.")
-            else:
-                self._at += 1
+            behind = behind and not line.startswith("From ")
+            if behind and line.startswith(("+", "-")) and not self._signs(self._at):
+                raise EditError(_stray(self._at + 1, line))
+            self._at += 1
 
     def _file(self) -> FilePatch:
         names = _Names()
@@ -166,6 +174,10 @@ class _Reader:
         return line.startswith(("diff --git ", "@@")) or self._names_at(self._at)
 
     def _extended(self, line: str, names: _Names) -> None:
+        if line.startswith(("copy from ", "Binary files ", "GIT binary patch")) or _ODD_MODE.match(line):
+            raise EditError(
+                "The patch copies a file, makes a link or holds binary data, which is not done; use a command for it."
+            )
         if line.startswith("new file mode"):
             names.made = True
         elif line.startswith("deleted file mode"):
@@ -174,8 +186,6 @@ class _Reader:
             names.old = _name(line.removeprefix("rename from "))
         elif line.startswith("rename to "):
             names.new = _name(line.removeprefix("rename to "))
-        elif line.startswith(("copy from ", "Binary files ", "GIT binary patch")):
-            raise EditError("The patch copies a file or holds binary data, which is not done; use a command for it.")
 
     def _names_at(self, at: int) -> bool:
         """Whether the two lines with the names of a file begin here."""
@@ -236,7 +246,19 @@ class _Reader:
     def _boundary(self, at: int) -> bool:
         line = self._lines[at]
         named = self._names_at(at) and any(_HEADER.match(below) for below in self._lines[at + 2 : at + 3])
-        return named or line == "-- " or line.startswith(("@@", "diff --git ", "Index: ", "```"))
+        return named or self._signs(at) or line.startswith(("@@", "diff --git ", "Index: ", "```"))
+
+    def _signs(self, at: int) -> bool:
+        """Whether a patch by mail is signed here; without a version below, the line takes a line ``- `` away."""
+        return self._lines[at] == "-- " and any(map(_SIGNATURE.match, self._lines[at + 1 : at + 2]))
+
+
+def _stray(number: int, line: str) -> str:
+    """Lines behind a hunk that look like its own: left out in silence they would be half an edit."""
+    return (
+        f"Line {number} of the patch, {line[:80]!r}, belongs to no hunk, since a line above it begins neither with a "
+        f"space nor with + or -; {_USAGE}, and nothing behind them."
+    )
 
 
 def _name(raw: str) -> str:

@@ -87,7 +87,7 @@ def _renamed(planner: Planner, old: str, new: str, hunks: Sequence[Hunk]) -> Seq
     assert gone.before is not None
     plan = _patched(planner, gone.path, gone.before, hunks) if hunks else EditPlan(gone.before.text)
     made = FileChange(planner.workspace.relative(new), None, plan.new_text, plan.note, form=gone.before)
-    return [gone, checked(made)]
+    return [checked(made), gone]  # in this order: whatever breaks off between, the text is there
 
 
 def _patched(planner: Planner, name: str, before: TextFile, hunks: Sequence[Hunk]) -> EditPlan:

@@ -6,6 +6,7 @@ What was found in a file is kept by its content; a change of one file costs the 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +22,15 @@ from assistant.workspace.outline import LEAST, fitted
 from assistant.workspace.scan import scan, stamps, wanted
 from assistant.workspace.symbols import matches, name_parts
 from assistant.workspace.tagcache import Known, TagCache
-from assistant.workspace.tagging import NOTHING, Source, find_tags, processes_for, source, state
+from assistant.workspace.tagging import Source, find_tags, processes_for, source, state
 from assistant.workspace.tags import Definition, tagged, tags_of
 from assistant.workspace.watching import Watch
 
 _PROCESSES = 2
 _MOST_SHOWN = 2_000
 """Definitions that a map is cut from; our choice."""
-_FOREVER = float("inf")
+_SECONDS = 30.0
+"""How long a call may look into what is new; the next one goes on from there. Our choice."""
 _NEVER = Known("", "")
 
 
@@ -69,6 +71,8 @@ class RepoMap:
         self._index: NameIndex | None = None
         self._defined: dict[str, tuple[Definition, ...]] = {}
         self._watch: Watch | None = None
+        self._closed = False
+        self._left = 0
 
     async def text(
         self,
@@ -85,10 +89,10 @@ class RepoMap:
         """
         return await asyncio.to_thread(self.now, budget, Focus(mentioned, opened, changed), count)
 
-    def now(self, budget: int, focus: Focus, count: Callable[[str], int], *, deadline: float = _FOREVER) -> str:
-        """The same in this thread; what is found until `deadline`, a time of `time.monotonic`."""
+    def now(self, budget: int, focus: Focus, count: Callable[[str], int], *, seconds: float = _SECONDS) -> str:
+        """The same in this thread, of what is found in about so many seconds."""
         with self._lock:
-            self._refresh({*focus.opened, *focus.changed}, deadline)
+            self._refresh({*focus.opened, *focus.changed}, time.monotonic() + seconds)
             order = self._order(focus)
             self._load(path for path, _ in order[: budget // LEAST])
             return fitted(order, self._definitions, budget, count)
@@ -99,9 +103,13 @@ class RepoMap:
         tags = await asyncio.to_thread(tags_of, path, file.text)
         return tags.definitions
 
-    async def find(self, name: str) -> Found:
+    async def find(self, name: str, changed: Collection[str] = ()) -> Found:
         """Where a name, perhaps qualified (``Class.method``), is defined, and where its last part is used."""
-        return await asyncio.to_thread(self._find, name)
+        return await asyncio.to_thread(self._find, name, changed)
+
+    def remark(self) -> str:
+        """A sentence where the last look had no time for all files, else an empty string."""
+        return f"({self._left:,} files are not looked into yet; call again for them.)" if self._left else ""
 
     def watch(self) -> None:
         """From now on hear of changes from the system instead of looking at every file. Needs `close`."""
@@ -109,15 +117,16 @@ class RepoMap:
             self._watch = Watch(self._workspace.root)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and looking into files."""
+        self._closed = True
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
 
-    def _find(self, name: str) -> Found:
+    def _find(self, name: str, changed: Collection[str]) -> Found:
         *_, last = parts = name_parts(name)
         with self._lock:
-            self._refresh(set(), _FOREVER)
+            self._refresh(changed, time.monotonic() + _SECONDS)
             index = self._indexed()
             self._load(index.definers(last))
             places = [
@@ -131,10 +140,10 @@ class RepoMap:
 
     def _uses(self, paths: Collection[str], name: str) -> Iterator[Use]:
         files = self._files()
-        kept = self._cache.names({files[path].digest for path in paths})
+        kept = self._cache.lines({files[path].digest for path in paths})
         for path in paths:
-            _, uses = kept.get(files[path].digest, NOTHING[1:])
-            found = [(count, line) for used, count, line in zip(*uses, strict=True) if used in (name, f".{name}")]
+            uses = kept.get(files[path].digest, {})
+            found = [uses[way] for way in (name, f".{name}") if way in uses]
             if found:
                 yield Use(path, sum(count for count, _ in found), min(line for _, line in found))
 
@@ -169,8 +178,8 @@ class RepoMap:
             digest = files[path].digest
             if digest and digest not in kept:
                 files[path] = Known("", digest)
-            names, (used, counts, _) = kept.get(digest, NOTHING[1:])
-            found[path] = Names(tagged(path) or "", frozenset(names), dict(zip(used, counts, strict=True)))
+            names, used = kept.get(digest, ((), {}))
+            found[path] = Names(tagged(path) or "", frozenset(names), used)
         return found
 
     def _definitions(self, path: str) -> tuple[Definition, ...]:
@@ -185,12 +194,16 @@ class RepoMap:
 
     def _refresh(self, asked: Collection[str], deadline: float) -> None:
         """Look into what is new or another since, and forget what is gone."""
+        self._left = 0
         current, files = self._current(asked), self._files()
         paths = [path for path, stamp in current.items() if stamp and files.get(path, _NEVER).stamp != stamp]
         gone = [path for path, stamp in current.items() if stamp is None and path in files]
         if not paths and not gone:
             return
         found = self._look(sorted(paths, key=_turn), current, deadline)
+        self._left = len(paths) - len(found.files)
+        if self._left and self._watch is not None:
+            self._watch.forget()
         if not self._cache.save(found.files, gone, found.tags):
             self._begin_again(deadline)
             return
@@ -216,6 +229,8 @@ class RepoMap:
 
         def sources() -> Iterator[Source]:
             for path in paths:
+                if self._closed:
+                    return
                 one = source(self._workspace, path)
                 if one is None or one.digest in kept:
                     found.files[path] = Known(current[path] or "", one.digest if one else "")
@@ -234,19 +249,18 @@ class RepoMap:
     def _current(self, asked: Collection[str]) -> Mapping[str, str | None]:
         """The stamps of the files that may have changed; None: it is gone, or no longer wanted."""
         heard = self._watch.taken() if self._watch else None
-        if heard is None or any(self._is_folder(path) for path in heard):
+        if heard is None or self._has_folder({path for path in heard if not wanted(path)}):
             found = scan(self._workspace)
             return {**dict.fromkeys(self._files()), **found}
         paths = {path for path in {*heard, *asked} if wanted(path)}
         there = stamps(self._workspace, self._not_ignored(paths))
         return {path: there.get(path) for path in paths}
 
-    def _is_folder(self, path: str) -> bool:
-        """Whether a path is a folder, or was one: what is in it must be looked for."""
-        return not wanted(path) and ((self._workspace.root / path).is_dir() or self._was_folder(f"{path}/"))
-
-    def _was_folder(self, prefix: str) -> bool:
-        return any(known.startswith(prefix) for known in self._files())
+    def _has_folder(self, paths: Collection[str]) -> bool:
+        """Whether one of the paths is a folder, or was one: what is in it must be looked for."""
+        root, inside = self._workspace.root, tuple(f"{path}/" for path in paths)
+        there = any(os.path.isdir(root / path) for path in paths)  # noqa: PTH112 - this one never raises
+        return there or any(known.startswith(inside) for known in self._files())
 
     def _not_ignored(self, paths: Collection[str]) -> Collection[str]:
         new = [path for path in paths if path not in self._files()]
@@ -269,8 +283,7 @@ def first_map(
     workspace: Workspace, cache_folder: Path | None, budget: int, count: Callable[[str], int], seconds: float
 ) -> str:
     """The map for a session's beginning, of what could be read in about `seconds`; the next call goes on from there."""
-    deadline = time.monotonic() + seconds
-    return RepoMap(workspace, cache_folder).now(budget, Focus(), count, deadline=deadline)
+    return RepoMap(workspace, cache_folder).now(budget, Focus(), count, seconds=seconds)
 
 
 def _turn(path: str) -> tuple[bool, int, str]:

@@ -12,8 +12,9 @@ from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace
 from assistant.workspace.tags import LARGEST, tagged
 
-_FOREIGN = re.compile(
-    r"(^|/)(_?vendor|vendored|third[-_]party|node_modules|bower_components|site-packages|dist|__pycache__|\.?venv)/"
+_FOREIGN = frozenset(
+    {"vendor", "_vendor", "vendored", "third_party", "third-party", "node_modules", "bower_components"}
+    | {"site-packages", "dist", "__pycache__", "venv", ".venv"}
 )
 _MADE = re.compile(
     r"(\.min\.[cm]?js|[-_]pb2(_grpc)?\.pyi?|\.pb\.(go|cc|h)|\.(g|generated|designer)\.\w+)$", re.IGNORECASE
@@ -49,7 +50,13 @@ def stamps(workspace: Workspace, paths: Iterable[str]) -> dict[str, Stamp]:
 
 def wanted(path: str) -> bool:
     """Whether a file may have definitions, by its name, and is the repository's own."""
-    return tagged(path) is not None and not _MADE.search(path) and not _FOREIGN.search(path)
+    *_, name = path.split("/")
+    return tagged(name) is not None and not foreign(path) and not _MADE.search(name)
+
+
+def foreign(path: str) -> bool:
+    """Whether a path lies in a folder for what others wrote."""
+    return not _FOREIGN.isdisjoint(path.split("/"))
 
 
 def written_by_people(text: str) -> bool:

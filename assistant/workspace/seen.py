@@ -12,6 +12,17 @@ class Seen:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._shown: dict[str, str] = {}
+        self._written: set[str] = set()
+
+    @property
+    def opened(self) -> frozenset[str]:
+        """The files that the model knows."""
+        return frozenset(self._known)
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The files that its calls changed, those that are gone left out."""
+        return frozenset(self._written & self._known.keys())
 
     def next_reply(self) -> None:
         """The model goes on, and has before it what it was shown."""
@@ -26,6 +37,7 @@ class Seen:
         """The model's own call left the file so; None: it is gone."""
         self._shown.pop(path, None)
         self._known.pop(path, None)
+        self._written.add(path)
         if digest is not None:
             self._known[path] = digest
 
@@ -35,6 +47,7 @@ class Seen:
             digests.pop(new_path, None)
             if path in digests:
                 digests[new_path] = digests.pop(path)
+        self._written.add(new_path)
 
     def knows(self, path: str) -> bool:
         """Whether the file was ever read or written in this conversation."""

@@ -43,7 +43,13 @@ def one_definition(definitions: Iterable[Definition], symbol: str, line: int | N
 
 
 def replaced(text: str, definition: Definition, new: str) -> tuple[str, str]:
-    """The text with the definition replaced, and a note. Raises `EditError` where it shares its lines with others."""
+    """The text with the definition replaced, and a note. Raises `EditError` where it shares its lines with others,
+    or does not parse.
+    """
+    if definition.broken:
+        raise EditError(
+            f"{definition.qualified} does not parse as it is, so where it ends cannot be told; use edit_file."
+        )
     data = text.encode("utf-8", "surrogatepass")
     before, after = data[: definition.start], data[definition.end :]
     margin = before[before.rfind(b"\n") + 1 :].decode("utf-8", "surrogatepass")

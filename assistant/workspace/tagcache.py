@@ -17,10 +17,10 @@ from assistant.workspace.tags import QUERIES, Definition
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, digest TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tags (digest TEXT PRIMARY KEY, definitions TEXT, names TEXT, uses TEXT);
+CREATE TABLE IF NOT EXISTS tags (digest TEXT PRIMARY KEY, names TEXT, used TEXT, lines TEXT, definitions TEXT);
 CREATE TABLE IF NOT EXISTS orders (state TEXT PRIMARY KEY, keys TEXT);
 """
-_FORMAT = 1
+_FORMAT = 2
 _WAIT = 2.0
 _SPARE = 5_000
 """How many contents that no file has are kept, for branches that are checked out again; our choice."""
@@ -50,18 +50,28 @@ class TagCache:
         """The contents whose tags are kept."""
         return {digest for (digest,) in self._rows("SELECT digest FROM tags")}
 
-    def names(self, digests: Iterable[str]) -> dict[str, tuple[list[str], list[Any]]]:
-        """By digest: the names defined for others, and the names used with their counts and lines."""
-        query = "SELECT digest, names, uses FROM tags WHERE digest IN (SELECT value FROM json_each(?))"
-        rows = self._rows(query, _json(digests))
-        wire = _loaded(f"[{','.join(f'[{names},{uses}]' for _, names, uses in rows)}]") or []
-        return {row[0]: (names, uses) for row, (names, uses) in zip(rows, wire, strict=False)}
+    def names(self, digests: Iterable[str]) -> dict[str, tuple[list[str], dict[str, int]]]:
+        """By digest: the names defined for others, and how often it uses which names."""
+        return {digest: (names, used) for digest, names, used in self._tags("names, used", digests)}
+
+    def lines(self, digests: Iterable[str]) -> dict[str, dict[str, tuple[int, int]]]:
+        """By digest: how often it uses which names, and in which line first."""
+        found = self._tags("used, lines", digests)
+        return {
+            digest: {name: (count, line) for (name, count), line in zip(used.items(), lines, strict=False)}
+            for digest, used, lines in found
+        }
 
     def definitions(self, digests: Iterable[str]) -> dict[str, tuple[Definition, ...]]:
         """By digest: what is defined."""
-        query = "SELECT digest, definitions FROM tags WHERE digest IN (SELECT value FROM json_each(?))"
-        rows = self._rows(query, _json(digests))
-        return {digest: tuple(Definition(*one) for one in _loaded(text) or ()) for digest, text in rows}
+        found = self._tags("definitions", digests)
+        return {digest: tuple(Definition(*one) for one in definitions) for digest, definitions in found}
+
+    def _tags(self, columns: str, digests: Iterable[str]) -> list[list[Any]]:
+        """Digests and what these columns hold, read as one text: that is quicker, and equal names are one object."""
+        query = f"SELECT digest, {columns} FROM tags WHERE digest IN (SELECT value FROM json_each(?))"  # noqa: S608
+        texts = (",".join((json.dumps(digest), *parts)) for digest, *parts in self._rows(query, json.dumps([*digests])))
+        return _loaded(f"[{','.join(f'[{text}]' for text in texts)}]") or []
 
     def save(self, files: Mapping[str, Known], gone: Iterable[str], tags: Mapping[str, Sequence[Any]]) -> bool:
         """Keep what was found, all of it or nothing (False)."""
@@ -75,7 +85,7 @@ class TagCache:
 
     def _write(self, rows: Sequence[Any], entries: Sequence[Any], gone: Iterable[str]) -> None:
         with self._opened() as store, store:
-            store.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?)", rows)
+            store.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?)", rows)
             store.executemany("DELETE FROM files WHERE path = ?", [(os.fsencode(path),) for path in gone])
             store.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", entries)
             if len(rows) > 1:
@@ -148,10 +158,6 @@ def _prune(store: sqlite3.Connection) -> None:
     unused = "digest NOT IN (SELECT digest FROM files)"
     if store.execute(f"SELECT count(*) FROM tags WHERE {unused}").fetchone()[0] > _SPARE:  # noqa: S608 - a constant
         store.execute(f"DELETE FROM tags WHERE {unused}")  # noqa: S608 - a constant
-
-
-def _json(values: Iterable[str]) -> str:
-    return json.dumps([*values])
 
 
 def _loaded(text: str) -> Any:

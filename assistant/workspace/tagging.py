@@ -19,10 +19,10 @@ from assistant.workspace.tags import tagged
 
 _BATCH = 200_000
 """Characters of a batch: about a tenth of a second of work; our choice."""
+_SECONDS = 5.0
+"""How long a batch may take, and a file of one that took longer or ended its process."""
 _FEW = 16
 """So many files are not worth another process."""
-NOTHING: Sequence[Any] = ((), (), ((), (), ()))
-"""The tags of a file that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def find_tags(
     """Call `done`, from several threads but never at once, with each source and its tags; stop at the deadline.
 
     The tags are None where the text ended the process that read it, or took it over five seconds. `deadline` is a time
-    of `time.monotonic`.
+    of `time.monotonic`; a file that is cut off by it has nothing said of it.
     """
     batches, lock = _batches(sources), threading.Lock()
 
@@ -61,9 +61,8 @@ def find_tags(
                 batch = next(batches, None)
             if batch is None:
                 return
-            answers = list(_ask(apart, batch))
-            with lock:
-                for one, tags in answers:
+            for one, tags in _ask(apart, batch, deadline):
+                with lock:
                     done(one, tags)
 
     with ThreadPoolExecutor(len(aparts), "tags") as pool:
@@ -97,12 +96,15 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield batch
 
 
-def _ask(apart: Apart, batch: Sequence[Source]) -> Iterator[tuple[Source, Any]]:
+def _ask(apart: Apart, batch: Sequence[Source], deadline: float) -> Iterator[tuple[Source, Any]]:
     """A batch that ends its process is asked for file by file, so that only the hostile one has no tags."""
-    answer = apart.call("tags", [[one.language, one.text] for one in batch])
+    left = max(0.0, deadline - time.monotonic())
+    answer = apart.call("tags", [[one.language, one.text] for one in batch], seconds=min(left, _SECONDS))
+    if answer is None and time.monotonic() >= deadline:
+        return
     if answer is None and len(batch) > 1:
         for one in batch:
-            yield from _ask(apart, [one])
+            yield from _ask(apart, [one], deadline)
         return
     if answer is not None or apart.call("tags", []) == []:  # else no process can be had, and the file is not to blame
         yield from zip(batch, answer or [None], strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 QUERIES = Path(__file__).with_name("queries")
 LARGEST = 1_000_000
 """Characters of the largest file that is read; our choice."""
-_SECONDS = 1.0
+_SECONDS = 2.0
+"""How long a file may take; each query may take as long as the parsing."""
 _LONGEST_NAME = 200
 _DEEPEST = 20
 _LONGEST_SIGNATURE = 160
+_MOST_COMMENTS = 20
 _MARK = ";; references"
 _CALLABLE = frozenset({"function", "method"})
 _MEMBERS = frozenset({"method", "property", "field"})
@@ -32,13 +35,19 @@ _LISTS = frozenset(
 )
 """Nodes around a definition that belong to it if it is alone in them."""
 _PREFIXES = frozenset({"attribute_item", "decorator"})
+_COMPOSED = frozenset({"nested_identifier", "nested_namespace_specifier", "qualified_identifier", "scope_resolution"})
+"""Names that tell what the definition stands in."""
+_FLAT = frozenset({"declaration", "macro", "type"})
+"""What nothing else stands in, whatever the text looks like."""
+_ARGUMENTS = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A definition. Lines count from 1; `first` and `start` are those of its decorators, `line` that of its name.
 
-    `start` and `end` are offsets into the text as UTF-8. `enclosing` is the dotted name of what it stands in.
+    `start` and `end` are offsets into the text as UTF-8. `enclosing` is the dotted name of what it stands in. `broken`
+    says that it does not parse, so that its end is a guess: it may hold all that follows.
     """
 
     name: str
@@ -50,6 +59,7 @@ class Definition:
     start: int
     end: int
     signature: str
+    broken: bool = False
 
     @property
     def qualified(self) -> str:
@@ -86,24 +96,26 @@ def tags_of(path: str, text: str, apart: Apart = APART) -> FileTags:
 
 def from_wire(answer: Sequence[Any]) -> FileTags:
     """As `tags_here` gives it."""
-    definitions, names, references = answer
-    used = {name: (count, line) for name, count, line in zip(*references, strict=True)}
+    names, counts, lines, definitions = answer
+    used = {name: (count, line) for (name, count), line in zip(counts.items(), lines, strict=True)}
     return FileTags(tuple(Definition(*one) for one in definitions), tuple(names), used)
 
 
 def tags_here(files: Iterable[tuple[str, str]]) -> list[list[Any]]:
-    """For each language and text: definitions, names, and references as three lists; in this very process."""
+    """For each language and text, in this very process: names, by used name how often, the first line of each of these,
+    and definitions.
+    """
     return [_tags(language, text.encode("utf-8", "surrogatepass")) for language, text in files]
 
 
 def _tags(language: str, data: bytes) -> list[Any]:
     tree = parsed(language, data, _SECONDS)
     if tree is None:
-        return [[], [], [[], [], []]]
+        return [[], {}, [], []]
     found = list(_nested(_definitions(language, tree.root_node), data))
     dotted = "member" in _captured(language)
     names = sorted({_as_used(one, dotted) for one, local in found if not local})
-    return [[one for one, _ in found], names, _references(language, tree.root_node, data)]
+    return [names, *_references(language, tree.root_node, data), [one for one, _ in found]]
 
 
 def _as_used(definition: Sequence[Any], dotted: bool) -> str:
@@ -158,18 +170,43 @@ def _belongs(parent: Node) -> bool:
 
 def _nested(definitions: Iterable[_Found], data: bytes) -> Iterator[tuple[list[Any], bool]]:
     """Each as the fields of `Definition`, and whether it is local to a function."""
-    above: list[tuple[int, str, str, bool]] = []
+    above: list[_Above] = []
     for found in definitions:
-        while above and above[-1][0] <= found.name.start_byte:
+        while above and not above[-1].holds(found):
             above.pop()
-        name, kind = _text(found.name, data)[:_LONGEST_NAME], found.kind
-        if kind == "function" and above and above[-1][1] not in _CALLABLE and above[-1][1] != "module":
+        (owner, name), kind = _named(found, data), found.kind
+        if kind == "function" and above and above[-1].kind not in _CALLABLE and above[-1].kind != "module":
             kind = "method"
-        enclosing = _text(found.owner, data) if found.owner else ".".join(one[2] for one in above[-_DEEPEST:])
-        local = bool(above) and (above[-1][3] or above[-1][1] in _CALLABLE)
-        if kind != "container":
-            yield _fields(found, name, kind, enclosing, data), local
-        above.append((found.whole.end_byte, kind, name, local))
+        around = [] if found.owner else [one.name for one in above[-_DEEPEST:]]
+        local = bool(above) and (above[-1].local or above[-1].kind in _CALLABLE)
+        if kind != "container" and not (local and kind == "declaration"):
+            yield _fields(found, name, kind, ".".join(filter(None, [*around, owner])), data), local
+        above.append(_Above(found.whole, kind, ".".join(filter(None, (owner, name))), local))
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """A definition that others may stand in."""
+
+    whole: Node
+    kind: str
+    name: str
+    local: bool
+
+    def holds(self, found: _Found) -> bool:
+        """Whether the other one stands in it, and not merely beside it in one statement."""
+        if self.kind in _FLAT or self.whole == found.whole:
+            return False
+        return found.name.start_byte < self.whole.end_byte
+
+
+def _named(found: _Found, data: bytes) -> tuple[str, str]:
+    """What a definition's own name, or another that the query found, says that it stands in; and its last part."""
+    text = _text(found.name, data)[:_LONGEST_NAME]
+    if found.name.type not in _COMPOSED:
+        return (_text(found.owner, data) if found.owner else ""), text
+    owner, _, name = text.rpartition(".")
+    return _ARGUMENTS.sub("", owner), name
 
 
 def _fields(found: _Found, name: str, kind: str, enclosing: str, data: bytes) -> list[Any]:
@@ -178,7 +215,8 @@ def _fields(found: _Found, name: str, kind: str, enclosing: str, data: bytes) ->
         end -= 1
     first, line = found.prefix.start_point.row + 1, found.name.start_point.row + 1
     last = first + data.count(b"\n", start, end)
-    return [name, kind, enclosing[:_LONGEST_NAME], first, line, last, start, end, _signature(found, data)]
+    broken = [True] if found.whole.has_error else []  # left out else: there are many definitions
+    return [name, kind, enclosing[:_LONGEST_NAME], first, line, last, start, end, _signature(found, data), *broken]
 
 
 def _signature(found: _Found, data: bytes) -> str:
@@ -196,13 +234,15 @@ def _signature(found: _Found, data: bytes) -> str:
 def _before(body: Node) -> int:
     """Where that ends which stands before a body, comments aside."""
     before = body.prev_sibling
-    while before is not None and before.type == "comment":
+    for _ in range(_MOST_COMMENTS):  # each step takes longer, the more siblings there are
+        if before is None or before.type != "comment":
+            break
         before = before.prev_sibling
     return before.end_byte if before else body.start_byte
 
 
-def _references(language: str, root: Node, data: bytes) -> list[list[Any]]:
-    """Names, how often each is used, and the line where it is first."""
+def _references(language: str, root: Node, data: bytes) -> tuple[dict[str, int], list[int]]:
+    """By name how often it is used, and the line where each is first."""
     from tree_sitter import QueryCursor
 
     counts: dict[str, int] = {}
@@ -210,11 +250,11 @@ def _references(language: str, root: Node, data: bytes) -> list[list[Any]]:
     for kind, nodes in QueryCursor(_queries(language)[1]).captures(root).items():
         dot = "." if kind == "member" else ""
         for node in nodes:
-            name = dot + data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-            if name not in counts:
-                counts[name], lines[name] = 0, node.start_point.row + 1
-            counts[name] += 1
-    return [[name[:_LONGEST_NAME] for name in counts], list(counts.values()), list(lines.values())]
+            name = (dot + data[node.start_byte : node.end_byte].decode("utf-8", "replace"))[:_LONGEST_NAME]
+            line = node.start_point.row + 1
+            counts[name] = counts.get(name, 0) + 1
+            lines[name] = min(line, lines.get(name, line))  # nodes come in no order
+    return counts, [*lines.values()]
 
 
 def _text(node: Node, data: bytes) -> str:

@@ -208,6 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
         owner.requests.append(body)
         owner.headers.append(dict(self.headers))
         prompt = asked_prompt(body, owner.decode)
+        asked, size = body.get("max_tokens") or 0, len(words(prompt))
+        if size + asked > owner.context:
+            self._error(400, f"the context is {owner.context} tokens; {size} with {asked} for the reply are too many")
+            return
         line = owner.script.take(prompt)
         if line is None:
             headers = {"x-should-retry": "false"}

@@ -56,14 +56,14 @@ def session(tmp_path):
     """Opens a session: `async with session(line, …) as s`."""
 
     @asynccontextmanager
-    async def start(*script, interactive=True, allow=(), **settings):
+    async def start(*script, interactive=True, allow=(), context=131_072, **settings):
         root = make_repository(tmp_path / "repo", {"a.py": "x = 1\ny = 2\n", "b.py": "z = 3\n"})
         environ = {
             "KAT_STATE": str(tmp_path / "state"),
             "KAT_CONFIG": str(tmp_path / "config"),
             "PATH": "/usr/bin:/bin",
         }
-        with ScriptedServer([*script]) as server:
+        with ScriptedServer([*script], context=context) as server:
             engine = HttpEngine(server.url, dialect=settings.get("dialect"), retries=1, backoff=0.01)
             pilot = await open_pilot(
                 Place(root, environ=environ), engine, Settings(**settings), allow=allow, interactive=interactive

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.compaction import KEPT_STEPS, SUMMARY_TOKENS, Compactor, divided, listed, shortened
+from assistant.compaction import SUMMARY_TOKENS, Compactor
 from assistant.context import Transcript, Turn
 from assistant.events import Compacted, Notice
 from assistant.facts import Facts, facts
-from assistant.gauge import TARGET, TRIGGER, needs, room
+from assistant.gauge import TARGET, TRIGGER, left, needs, room
 from assistant.records import Tokens
 from assistant.sessions import Journal, read
 from assistant.sessions.replay import transcript, whole_output
+from assistant.shortening import KEPT_STEPS, divided, listed, shortened
 from model.dialects import dialect
 from model.engine import Delta, EngineInfo, EngineRefused, EngineUnreachable, Finish, Sampling
 from model.format import Mode, Reply, ToolCall
@@ -152,7 +153,7 @@ async def test_old_output_is_shortened_first_and_that_may_be_enough(talk):
 
 
 async def test_then_the_model_sums_up_behind_the_prompt_that_it_has_in_its_cache(talk):
-    it = long_talk(talk, steps=60, size=190, context=7_000)
+    it = long_talk(talk, steps=57, size=190, context=7_000)
     before, turns = it.transcript.messages, list(it.transcript.turns)
     await it.make_room()
     (event,) = it.of(Compacted)
@@ -265,7 +266,7 @@ async def test_nothing_is_counted_while_the_limit_is_far(talk):
 
 async def test_a_conversation_that_cannot_get_short_does_not_try_at_every_step(talk):
     it = talk(context=4_000)
-    it.user(GOAL + "w" * 14_000)
+    it.user(GOAL + "w" * 12_000)
     for _ in range(4):
         it.calls("x" * 300)
     await it.make_room()
@@ -279,7 +280,7 @@ async def test_a_message_that_is_too_long_alone_is_said_plainly(talk):
     it = talk(context=4_000)
     it.user("w" * 20_000)
     with pytest.raises(
-        EngineRefused, match=r"has 5,\d{3} tokens in your own words .* takes 4,000; start a new session"
+        EngineRefused, match=r"has 5,\d{3} tokens in your own words .* takes 4,000 with its reply; start a new session"
     ):
         await it.make_room()
     assert it.transcript.turns[0].message.content == "w" * 20_000
@@ -291,8 +292,22 @@ async def test_the_last_steps_are_cut_only_where_nothing_else_helps(talk):
     it.calls("x" * 9_000)
     it.calls("y" * 9_000)
     await it.make_room()
-    assert it.of(Compacted)[0].after < 300
-    assert "read_output shows the whole of call 2.1" in it.text
+    assert "read_output shows the whole of call 1.1" in it.text
+    assert it.text.endswith("y" * 9_000)
+    it.calls("z" * 15_000)
+    await it.make_room()
+    assert it.of(Compacted)[1].after < 300
+    assert "read_output shows the whole of call 3.1" in it.text
+
+
+def test_a_list_of_calls_keeps_an_early_summary_and_the_last_calls():
+    text = "It began so."
+    for n in range(40):
+        turns = [Turn("summary", Message("user", text)), Turn("reply", Message("assistant", f"Step {n} {'w' * 90}"), n)]
+        text = listed(turns, 1_500)
+    assert text.startswith("It began so.\n- answered: Step 0 ")
+    assert "- answered: Step 39 " in text.splitlines()[-1]
+    assert len(text) <= 1_510
 
 
 async def test_a_journal_that_cannot_be_written_leaves_the_conversation_as_it_is(talk):
@@ -323,6 +338,23 @@ async def test_a_session_goes_on_behind_its_summary(session):
     assert '"x7"' not in sent
     shown = KAT.render(replayed.messages[:-1], (), "auto", "").text.split("<|im_start|>user", 1)[1]
     assert sent.split("<|im_start|>user", 1)[1] == shown
+
+
+@pytest.mark.parametrize("context", [4_000, 20_000])
+async def test_a_long_run_on_a_small_context_goes_on_with_its_goal(session, context):
+    script = [{"reply": reply(f"{n}.", ("read_file", {"path": "n.txt", "start_line": n}))} for n in range(1, 21)]
+    summary = {"reply": reply("Counted."), "match": "go on with the task[.]<.im_end.>", "times": 0}
+    last = {"reply": reply("All counted.", think="so " * 9_000), "times": 2}
+    async with session(summary, *script, last, allow=("all",), context=context) as s:
+        (s.root / "n.txt").write_text("\n".join(map(str, range(3_000))))
+        end = await s.say(GOAL)
+        assert (end.status, end.message, end.steps) == ("done", "", 21)
+        sent = [request for request in s.server.requests if "becomes too long" not in request["prompt"]]
+        assert all(GOAL in request["prompt"] for request in sent)
+        assert 2 <= len(s.of(Compacted)) <= 12
+        assert s.steps[-1].interventions[0].reason == "think_budget"
+        prefix = next(r for r in s.journal if r["kind"] == "prompt")
+        assert transcript(s.journal, prefix["system"], prefix["first"]).turns == s.pilot.turns
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=60)
@@ -384,7 +416,7 @@ def test_a_long_list_of_calls_counts_those_that_it_leaves_out():
     for n in range(50):
         it.reply(Reply(calls=(ToolCall("search", {"pattern": "p" * 100}),)), n + 1)
         it.result("found\nmuch")
-    text = listed(it.turns)
+    text = listed(it.turns, 4_096)
     assert text.startswith("Before these: search 10 times\n")
     assert text.count("- search(pattern=pppp") == 40
     assert "much" not in text
@@ -416,8 +448,14 @@ def test_when_it_is_needed():
     assert needs(10_000, 7_000, 2_000)
     assert not needs(10_000, 7_000, 2_000, since=6_900)
     assert needs(10_000, 7_800, 2_000, since=6_900)
-    assert needs(10_000, 8_100, 2_000, since=8_100)
-    assert room(8_000, 8_000) == 4_000
+    assert not needs(10_000, 8_100, 2_000, since=8_100)
+    assert needs(10_000, 9_600, 2_000, since=9_600)
+    assert room(8_000, 8_000) == 5_333
+
+
+@given(st.integers(600, 200_000), st.integers(0, 200_000), st.integers(1, 20_000), st.none() | st.integers(0, 200_000))
+def test_what_need_not_be_shorter_leaves_tokens_for_a_reply(context, prompt, reply, since):
+    assert needs(context, prompt, reply, since) or 0 < left(context, prompt) < context - prompt
 
 
 def test_results_stand_in_the_order_of_the_calls():

@@ -229,3 +229,12 @@ def test_a_spool_is_bounded_and_says_what_fell_out() -> None:
     assert any("were not kept" in line for line in gaps(lines))
     spool.add("x" * 5_000)
     assert max(len(line) for _, line in spool.lines()) == 2_000
+
+
+def test_a_line_that_comes_in_pieces_is_wrapped_too() -> None:
+    spool = Spool()
+    for _ in range(1_000):
+        spool.add("x" * 7)
+    assert [len(line) for _, line in spool.lines()] == [2_000, 2_000, 2_000, 1_000]
+    spool.add("\ny")
+    assert spool.lines()[-1] == (5, "y")

@@ -1,7 +1,6 @@
 """What the loop does besides steps: switching, holding, recovering, repairing, steering, stopping, asking."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -31,22 +30,18 @@ DELETE = ("delete_file", {"path": "b.py"})
 FINISH = ("finish", {"message": "Done."})
 
 
-def calls_of(*calls):
-    return "".join(f"\n<tool_call>\n{json.dumps({'name': n, 'arguments': a})}\n</tool_call>" for n, a in calls)
-
-
 def thinking(thought, answer, *calls):
-    """A reply to a prompt that forces thinking: it begins inside the thought."""
-    return {"reply": f"{thought}\n</think>\n\n<answer>\n{answer}\n</answer>{calls_of(*calls)}"}
+    """A reply to a prompt that forces thinking."""
+    return chosen(answer, *calls, think=thought)
 
 
 def direct(answer, *calls):
     """A reply to a prompt that forces an answer."""
-    return {"reply": f"{answer}\n</answer>{calls_of(*calls)}"}
+    return chosen(answer, *calls)
 
 
-def chosen(answer, *calls, think=None):
-    return {"reply": reply(answer, *calls, think=think)}
+def chosen(answer, *calls, think=None, judge="It is clear."):
+    return {"reply": reply(answer, *calls, think=think, judge=judge)}
 
 
 async def test_four_switches_with_their_rules_and_a_wrong_step_that_recovers(session):
@@ -131,9 +126,16 @@ async def test_reads_that_a_thought_planned_are_made_without_another(session):
 
 
 async def test_the_session_thinks_no_more_than_its_budget(session):
-    script = [chosen("A.", READ_A, think="word " * 30), direct("B.", WRONG), direct("C.")]
+    script = [
+        {**chosen("", think="hm " * 400, judge="Hm."), "chunk": 3, "pause": 0.002},
+        {"match": "</think>\n\n<answer>\n$", **chosen("A.", READ_A, think="-")},
+        direct("B.", WRONG),
+        direct("C."),
+    ]
     async with session(*script, session_think_budget=20) as s:
-        await s.say("go")
+        assert (await s.say("go")).status is RunStatus.DONE
+        assert s.steps[0].tokens.think <= 20 + 3
+        assert s.steps[0].interventions[0].tokens == 20
         assert [record.rule for record in s.steps] == ["model", "budget_spent", "budget_spent"]
 
 
@@ -193,9 +195,7 @@ async def test_an_answer_that_explains_a_call_is_no_leak(session):
 
 async def test_a_call_that_cannot_be_read_twice_is_reported(session):
     broken = "\n<tool_call>\n{nonsense\n</tool_call>"
-    async with session(
-        {"reply": reply("I") + broken}, {"reply": f"Hm.\n</think>\n<answer>\nI\n</answer>{broken}"}
-    ) as s:
+    async with session({"reply": reply("I") + broken}, {"reply": reply("I", think="Hm.") + broken}) as s:
         end = await s.say("go")
         assert (end.status, end.steps) == (RunStatus.FAILED, 2)
         assert "cannot be read" in end.message

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from assistant.errors import UserError
-from assistant.events import ApprovalAsked, CallFinished, Decision
+from assistant.events import ApprovalAsked, CallFinished, Decision, Notice
 from assistant.protocols.mcp.connection import Connection, ServerFailed
 from assistant.protocols.mcp.offer import MOST_TOOLS, schema_of
 from assistant.protocols.mcp.tools import McpTools
@@ -136,17 +136,24 @@ async def test_a_session_uses_a_real_server_over_http(session):
     )
     server = McpServer("sums", url=f"http://127.0.0.1:{port}/mcp", tools=("add", "none"))
     call = ("mcp_sums_add", {"a": 40, "b": 2})
+    helper = ("spawn", {"task": "Add them.", "write": True})
     try:
         await _listening(port)
-        script = ({"reply": reply("", call)}, {"reply": reply("", call)}, {"reply": reply("It is 42.")})
+        script = (
+            {"match": "sub-agent of KAT", "reply": reply("", call)},
+            {"match": "sub-agent of KAT", "reply": reply("It is 42.")},
+            {"reply": reply("", helper)},
+            {"reply": reply("", call)},
+            {"reply": reply("It is 42.")},
+        )
         async with session(*script, mcp=(server,), profile="full") as here:
             here.answers = [[Decision.SESSION]]
             await here.say("How much is it?", on=lambda event: process.kill() if is_result(event) else None)
     finally:
         if process.returncode is None:
             process.kill()
-    first, second, third = here.server.requests
-    assert [notice.text for notice in here.pilot.notices] == [
+    first, _, second, _, third = here.server.requests
+    assert [notice.text for notice in here.of(Notice)] == [
         "The MCP server 'sums' has no tool none; see `tools` in your settings."
     ]
     assert '"name": "mcp_sums_add"' in first["prompt"]
@@ -298,12 +305,13 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["type", "properties", "required", "$defs", "x"]), JSON))
+@example({"properties": {"any": True, "none": 1}, "x": 10**5_000})
 def test_whatever_a_schema_is_a_prompt_has_one_of_an_object(schema):
     import json
 
     kept = schema_of(schema)
     assert kept["type"] == "object"
-    assert isinstance(kept.get("properties", {}), dict)
+    assert all(isinstance(each, dict) for each in kept.get("properties", {}).values())
     assert all(isinstance(name, str) for name in kept.get("required", []))
     assert len(json.dumps(kept)) <= 4_000
     assert "\x1b" not in json.dumps(kept, ensure_ascii=False)

@@ -154,7 +154,7 @@ using Id = std::string;
 int main() { return run<Shape>(); }
 """,
         "class geo.Shape 2-6, declaration geo.Shape.area 4-4, method geo.Shape.grow 5-5, struct geo.Box 7-7, "
-        "method Shape.area 9-9, type Id 10-10, function main 11-11",
+        "method geo.Shape.area 9-9, type Id 10-10, function main 11-11",
         "Base Size helper max width run",
     ),
     "A.cs": (
@@ -297,6 +297,35 @@ def test_every_language_with_queries_has_a_snippet_and_its_names_are_not_data():
     assert {tagged(f"a{suffix}") for suffix in _SUFFIXES} - {tagged(path) for path in SNIPPETS} == {None}
 
 
+ODD = [
+    ("a.py", "type Id = int\nX, Y = 1, 2\ndef f(): ...\n", "Id X Y f"),
+    ("a.js", "module.exports = { foo() {}, bar: function () {}, baz: () => 1 };\n", "foo bar baz"),
+    ("a.ts", "export namespace A.B { export class C {} }\n", "A.B A.B.C"),
+    ("a.go", "package a\nvar (\n\tp, q = 1, 2\n\tr int\n)\n", "p q r"),
+    ("A.java", "class A {\n  static final int X = 1, Y = 2;\n}\n", "A A.X A.Y"),
+    ("a.c", "typedef struct named { int a; } named_t;\ntypedef int (*fp)(int);\n", "named_t named fp"),
+    ("a.c", "#ifndef H\nint declared(void);\n#endif\nint f(void) { int local(int); return 0; }\n", "declared f"),
+    ("a.h", '#ifndef A\nextern "C" {\nint g(int);\n}\nclass B { B(); ~B(); };\n#endif\n', "g B B.B B.~B"),
+    ("a.cpp", "namespace a::b { class C { int f(); }; }\nint a::b::C::f() {}\n", "a.b.C a.b.C.f a.b.C.f"),
+    ("a.cpp", "template <class T> void X<T>::h() {}\ntemplate <> int m<int>(int a) {}\n", "X.h m"),
+    ("a.rb", "module A::B\n  def f; end\nend\n", "A.B A.B.f"),
+    ("a.kt", "enum class E {\n  A,\n  B;\n  fun f() {}\n}\n", "E E.f"),
+    ("a.swift", "let a = 1, b = 2\nextension C {\n  func f() {}\n}\n", "a b C.f"),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "names"), ODD)
+def test_definitions_that_stand_in_others_or_beside_them(path, text, names, apart):
+    assert [one.qualified for one in tags_of(path, text, apart).definitions] == names.split()
+
+
+def test_a_use_is_told_by_its_first_line(apart):
+    text = "".join(f"f()\ng{n}()\n" for n in range(40))
+    references = tags_of("a.py", text, apart).references
+    assert references["f"] == (40, 1)
+    assert [references[f"g{n}"][1] for n in range(40)] == [2 * n + 2 for n in range(40)]
+
+
 def test_signatures_and_counts(apart):
     tags = tags_of(
         "a.py",
@@ -318,7 +347,12 @@ def test_what_breaks_or_is_strange_is_read_as_far_as_it_goes(apart):
     assert tags_of("a.py", nested, apart).definitions[-1].qualified.endswith("C87.C88.C89")
 
 
-@settings(max_examples=60, deadline=None)
+def test_many_comments_before_a_body_take_no_time(apart):
+    """Looking back over all of them would take a minute, and the process has five seconds."""
+    assert tags_of("a.js", "function f() " + "/* */" * 50_000 + "{}", apart).names == ("f",)
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.text("defclas :()\n\t@x.é{}=\"'", max_size=120), st.sampled_from(sorted(SNIPPETS)))
 def test_offsets_lie_in_any_text(text, path):
     data = text.encode()

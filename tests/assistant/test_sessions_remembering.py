@@ -23,6 +23,7 @@ async def test_what_was_read_is_known_and_current_if_it_still_reads_so(session, 
         assert seen.knows("a.py")
         assert not seen.knows("b.py")
         assert seen.is_current("a.py", digest((s.root / "a.py").read_bytes())) is current
+        assert (seen.opened, seen.written) == ({"a.py"}, set())
 
 
 async def test_what_a_step_left_is_known_and_what_it_took_away_is_not(session):
@@ -41,6 +42,7 @@ async def test_what_a_step_left_is_known_and_what_it_took_away_is_not(session):
         for name in ("a.py", "new.py"):
             assert seen.is_current(name, digest((s.root / name).read_bytes())), name
         assert not seen.knows("b.py")
+        assert (seen.opened, seen.written) == ({"a.py", "new.py"}, {"a.py"})
         (s.root / "new.py").write_text("n = 1\nlong, but not so")
         seen = remembered(s.journal, Workspace(s.root))
         assert seen.knows("new.py")

@@ -216,6 +216,21 @@ async def test_undo_reaches_back_behind_a_resume_and_the_model_hears_of_it(tmp_p
         assert "The user used undo meanwhile; it changed new.py." in server.requests[-1]["prompt"]
 
 
+async def test_what_was_undone_is_told_with_the_next_message_if_one_failed(tmp_path, opened):
+    failed = {"status": 400, "body": {"error": {"message": "bad"}}}
+    lines = [{"reply": reply("I write.", WRITE)}, {"reply": reply("Done.")}, failed, failed, {"reply": reply("I see.")}]
+    with ScriptedServer(lines) as server:
+        async with opened(server) as pilot:
+            await say(pilot, "go")
+            assert [e async for e in pilot.restore("undo")]
+            assert (await say(pilot, "what now?"))[-1].status is RunStatus.FAILED
+            assert (await say(pilot, "and now?"))[-1].status is RunStatus.FAILED
+            assert "The user used undo. Undid step 1: new.py." in server.requests[-1]["prompt"]
+        async with opened(server, journal_of(tmp_path)) as pilot:
+            assert (await say(pilot, "so?"))[-1].status is RunStatus.DONE
+        assert server.requests[-1]["prompt"].count("The user used undo. Undid step 1: new.py.") == 1
+
+
 async def test_a_fork_goes_on_from_its_step_without_what_came_after(tmp_path, opened):
     lines = [{"reply": reply("First.")}, {"reply": reply("Second.")}, {"reply": reply("Third.")}]
     with ScriptedServer(lines) as server:

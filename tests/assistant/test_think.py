@@ -23,6 +23,12 @@ decide = Policy().decide
         ("Think step by step about the race", ON),
         ("please think carefully", ON),
         ("Do not think long. On second thought, think hard", ON),
+        ("don't think hard, it is only a typo", OFF),
+        ("Don’t think about it", OFF),
+        ("不要仔细思考,给我答案", OFF),
+        ("I don't think the cache is ever emptied", AUTO),
+        ("we really do not think that is right; don't think it is the lock either", AUTO),
+        ("不要想当然", AUTO),
         ("Fix the bug in stock.py", AUTO),
         ("I think the answer is in directly.py", AUTO),
         ("", AUTO),
@@ -75,6 +81,7 @@ READ = step(call("read_file", path="a.py"))
         (after(step(call("nonsense", "invalid"))), "recovery", ON),
         (after(step(fault="empty")), "recovery", ON),
         (after(step(cut="the stream broke off")), "recovery", ON),
+        (after(step(cut="too many tokens", fault="too_long")), "model", AUTO),
         (after(READ, planned=("b.py",)), "planned_read", OFF),
     ],
 )
@@ -134,6 +141,13 @@ def test_a_step_that_the_user_or_a_hold_decided_is_not_held(rule):
     assert Policy().hold(ThinkDecision(OFF, rule, ""), Mode.OFF, destroys=True, finishes=True) == ""
 
 
+@pytest.mark.parametrize(("think", "first"), [(OFF, ""), (AUTO, "before_finish"), (ON, "before_finish")])
+def test_a_rule_of_the_users_own_that_wants_no_thought_is_not_held_and_no_other_is_twice(think, first):
+    asked = ThinkDecision(think, "mine", "")
+    assert Policy().hold(asked, Mode.OFF, destroys=False, finishes=True) == first
+    assert Policy().hold(asked, Mode.OFF, destroys=True, finishes=True, again=True) == ""
+
+
 def test_a_step_that_thought_is_not_held():
     assert Policy().hold(ThinkDecision(AUTO, "model", ""), Mode.ON, destroys=True, finishes=True) == ""
 
@@ -143,6 +157,7 @@ def test_a_change_counts_as_unthought_until_a_step_thinks():
     assert unthought_change([edit])
     assert unthought_change([thought, edit, READ])
     assert not unthought_change([edit, thought, READ])
+    assert not unthought_change([step(call("edit_file", path="a.py"), mode=Mode.ON), READ])
     assert not unthought_change([EDIT_FAILED])
     assert unthought_change([step(call("run_command", command="sed -i s/a/b/ a.py"), tree_before="1", tree_after="2")])
 
@@ -155,6 +170,7 @@ def test_a_change_counts_as_unthought_until_a_step_thinks():
         ([{"think": "on"}], "condition"),
         ([{"think": "on", "words": "("}], "regular expression"),
         ([{"think": "on", "word": "x"}], "'word'"),
+        ([{"think": "on", "words": "x", "name": "pinned"}], "built-in"),
     ],
 )
 def test_a_rule_that_is_none_is_refused_with_a_reason(value, said):

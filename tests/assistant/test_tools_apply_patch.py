@@ -72,7 +72,7 @@ async def test_several_files_at_once(context: ToolContext, root: Path) -> None:
     asked = tool.permission(context)
     assert (asked.access, asked.preview_kind) == (Access.EDIT, "diff")
     assert asked.subject.split(", ") == [
-        str(root / name) for name in ("src/a.py", "new/b.txt", "gone.txt", "run.sh", "bin/run.sh")
+        str(root / name) for name in ("src/a.py", "new/b.txt", "gone.txt", "bin/run.sh", "run.sh")
     ]
     assert [line for line in asked.preview.splitlines() if line.startswith(("-  ", "+  ", "-gone"))] == [
         "-    return 1",

@@ -70,6 +70,22 @@ async def test_repo_map_shows_definitions_about_the_focus(context):
         read_call(ToolCall("repo_map", {"budget": 1}))
 
 
+async def test_repo_map_shows_first_what_belongs_to_the_files_that_are_known(context):
+    assert "cart.py" in (await run(context, "repo_map", budget=100)).output.splitlines()[0]
+    for name, user in (("far.py", "from base import reach_far\n"), ("base.py", "def reach_far(): pass\n")):
+        (context.workspace.root / name).write_text(user)
+    few = [f"def some_name_{n}(): pass" for n in range(60)]
+    (context.workspace.root / "many.py").write_text("\n".join(few))
+    (context.workspace.root / "uses.py").write_text("".join(f"some_name_{n}()\n" for n in range(60)))
+    assert "reach_far" not in (await run(context, "repo_map", budget=100)).output
+    await run(context, "read_file", path="far.py")
+    assert "reach_far" in (await run(context, "repo_map", budget=100)).output
+    await run(context, "write_file", path="win.ts", content="export function fresh() {}\n")
+    assert "fresh" not in (await run(context, "repo_map", budget=100)).output, "it was refused: the file was not read"
+    context.seen.wrote("win.ts", "")
+    assert "class A" in (await run(context, "repo_map", budget=100)).output
+
+
 async def test_symbols_of_a_file_and_of_a_name(context):
     listed = (await run(context, "symbols", path="cart.py")).output.splitlines()
     assert listed[1:4] == ["1-3\tclass Base:", "2-3\t    def add(self):", "6-15\tclass Cart(Base):"]
@@ -126,6 +142,9 @@ async def test_line_endings_stay_and_broken_syntax_is_told(context):
     result, text = await replaced(context, "win.ts", symbol="A#run", new="run() {\n  return (;\n}")
     assert text == "export class A {\r\n  run() {\r\n    return (;\r\n  }\r\n}\r\n"
     assert "no longer parses" in result.output
+    (context.workspace.root / "open.py").write_text("def f():\n    x = g(1\n\ndef h():\n    return 2\n")
+    with pytest.raises(ToolError, match="f does not parse as it is, so where it ends cannot be told"):
+        await replaced(context, "open.py", symbol="f", new="def f(): pass")
     with pytest.raises(ToolError, match="new text is empty"):
         await replaced(context, "cart.py", symbol="pay", new=" ")
     (context.workspace.root / "one.js").write_text("class A { f() {} g() {} }\n")

@@ -148,10 +148,10 @@ def test_what_is_destructive_says_so(context: ToolContext, name: str, arguments:
 
 
 def test_what_only_looks_needs_no_leave(context: ToolContext) -> None:
-    looking = {"path": "a", "pattern": "x", "id": "1.1", "name": "f"}
+    looking = {"path": "a", "pattern": "x", "id": "1.1"}
     for kind in TOOLS:
         if kind.reads:
-            given = {name: looking[name] for name, one in kind.model_fields.items() if one.is_required()}
+            given = {name: looking[name] for name in kind.model_fields if name in looking}
             needed = tool(kind.name, **given)
             assert needed.permission(context).access in (Access.READ, Access.NONE)
             assert needed.changes(context) == ()

@@ -57,6 +57,9 @@ def never(request: httpx2.Request) -> httpx2.Response:
         "[fe80::1]",
         "[fd00::1]",
         "[ff02::1]",
+        "[fec0::1]",
+        "192.0.0.9",
+        "ⓛocalhost",
     ],
 )
 async def test_this_machine_and_its_network_are_never_reached(host: str) -> None:
@@ -168,6 +171,9 @@ def test_addresses_that_are_none(url: str) -> None:
 def test_leave_is_for_a_site() -> None:
     assert site(checked_url("http://A.example/x")) == site(checked_url("https://a.example:443/y?z")) == "a.example"
     assert site(checked_url("http://a.example:8080/x")) == "a.example:8080"
+    assert site(checked_url("https://аpple.com:443/")) == "xn--pple-43d.com"
+    with pytest.raises(WebError, match=r"no name of a host"):
+        checked_url("http://a.example evil/")
 
 
 @given(st.ip_addresses())

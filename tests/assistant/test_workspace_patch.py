@@ -65,6 +65,13 @@ def test_patches_are_read_as_they_are_written(change: object) -> None:
     assert done(NUMBERS, change(FULL)) == WANTED  # type: ignore[operator]
 
 
+def test_two_dashes_sign_a_patch_only_above_a_version() -> None:
+    taken = "--- a/x\n+++ b/x\n@@\n-q\n+Q\n-- \n b\n-c\n+C\n"
+    assert done("q\n- \nb\nc\n", taken) == "Q\nb\nC\n"
+    signed = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+A\n-- \n2.43.0\n\nFrom 1234 Mon\n- again\n---\n x | 2 +-\n"
+    assert done("a\n", signed) == "A\n"
+
+
 def test_what_a_patch_says_of_files() -> None:
     patch = (
         "diff --git a/new.sh b/new.sh\nnew file mode 100755\n--- /dev/null\n+++ b/new.sh\n@@ -0,0 +1 @@\n+x\n"
@@ -96,6 +103,9 @@ def test_what_a_patch_says_of_files() -> None:
         ("--- a/x\n+++ b/x\n", "no hunk for x"),
         ("diff --git a/x b/x\nold mode 100644\nnew mode 100755\n", "no hunk for x"),
         ("diff --git a/x b/x\nGIT binary patch\n", "holds binary data"),
+        ("diff --git a/x b/x\nnew file mode 120000\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+/etc\n", "makes a link"),
+        ("--- a/x\n+++ b/x\n@@\n-a\n+A\n```python\n-old\n+new\n", "Line 7 of the patch, '-old', belongs to no hunk"),
+        ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+A\nbare\n-b\n+B\n", "Line 7 of the patch, '-b', belongs to no hunk"),
         (
             "--- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+a\n",
             "several parts for x",

@@ -17,6 +17,7 @@ from assistant.opening import Place, open_pilot
 from assistant.pilot import Pilot
 from assistant.safety.permissions import Access, Permission, Permissions
 from assistant.safety.sandbox import Sandbox
+from assistant.think import HOLDS
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
 from model.format import ThinkRequest
@@ -149,7 +150,12 @@ def played(tmp_path: Path) -> Open:
         with ScriptedServer(script) as server:
             engine = HttpEngine(server.url, retries=1, backoff=0.01)
             pilot = await open_pilot(
-                Place(root, environ=environ), engine, Settings(), allow=allow, interactive=interactive, sandbox=bare
+                Place(root, environ=environ),
+                engine,
+                Settings(think_without=HOLDS),
+                allow=allow,
+                interactive=interactive,
+                sandbox=bare,
             )
             try:
                 yield Played(pilot, root, [])

@@ -108,7 +108,7 @@ def test_four_steps_end_in_a_patch_that_applies(kat, library, serve, tmp_path):
 
 def test_apply_changes_the_files_and_nothing_else(kat, repository, serve):
     edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
-    server = serve({"reply": reply("", edit, ("finish", {"message": "Done."}))})
+    server = serve({"reply": reply("", edit, ("finish", {"message": "Done."}), think="The tax is not due.")})
     (repository / "notes.txt").write_text("mine\n")
     index = (repository / ".git/index").read_bytes()
     outcome = kat("fix", "--repo", repository, "--engine", server.url, "--apply")

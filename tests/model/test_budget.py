@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.budget import MOST_CUTS, Budget, BudgetedReply, Steering, Stepped
+from model.budget import MOST_CUTS, Budget, BudgetedReply, Steering, Stepped, thought_of
 from model.dialects import dialect
 from model.engine import Delta, EngineInfo, EngineRefused, Finish, Sampling, Usage
 from model.engines.chat import ChatEngine
@@ -279,6 +279,18 @@ async def test_a_model_that_takes_its_thought_up_again_is_not_asked_for_ever():
     assert len(model.prompts) == 1 + MOST_CUTS
     assert reply.finish is Finish.STOP
     assert reply.reply.answer.endswith(ANSWER)
+
+
+async def test_a_judge_that_was_cut_leaves_a_thought_all_its_cuts():
+    model = Model(again="<think>\nBut wait.\n</think>\n")
+    reply = BudgetedReply(model, dialect("kat"), asked(), PLENTY, Budget(judge=3, think=3))
+    await read(reply)
+    assert [step.reason for step in reply.stepped] == ["judge_budget", *["think_budget"] * MOST_CUTS]
+
+
+@pytest.mark.parametrize(("wanted", "tokens"), [(None, 600), (100, 100), (5_000, 700)])
+def test_a_thought_leaves_room_for_an_answer(wanted, tokens):
+    assert thought_of(800, wanted) == tokens
 
 
 async def test_a_failure_before_the_first_piece_is_raised_and_later_ends_the_reply():

@@ -85,6 +85,7 @@ class FakeAgent:
         self._said: dict[str, asyncio.Future[str]] = {}
         self._draining = self._running = False
         self.heard: list[tuple[str, ThinkRequest]] = []
+        self.words: list[str | None] = []
         self.decisions: list[tuple[str, Decision, str]] = []
         self.errands: list[tuple[object, ...]] = []
         self.replies: list[Script] = []
@@ -107,6 +108,7 @@ class FakeAgent:
 
     async def run(self, text: str, think: ThinkRequest, words: str | None = None) -> AsyncIterator[Event]:
         self.heard.append((text, think))
+        self.words.append(words)
         self._stopped.clear()
         self._draining, self._running = False, True
         try:

@@ -227,7 +227,7 @@ async def test_a_run_that_fails_says_why_in_one_line(start: Start, status: RunSt
 class Broken(FakeAgent):
     """Breaks in its first run, after some text."""
 
-    async def run(self, text: str, think: ThinkRequest) -> AsyncIterator[Event]:
+    async def run(self, text: str, think: ThinkRequest, words: str | None = None) -> AsyncIterator[Event]:
         async for event in super().run(text, think):
             yield event
             if len(self.heard) == 1 and isinstance(event, SegmentText):

@@ -43,13 +43,13 @@ class AskingPanel(Vertical, can_focus=True):
         self._quiet_until = self._clock() + QUIET_SECONDS
 
     def on_key(self, event: events.Key) -> None:
-        """Pass on what is typed too early: it was meant for the prompt."""
-        if self.quiet or not self.has_focus:
+        """Pass on what is typed too early, or is no answer: it was meant for the prompt."""
+        if not self.has_focus or (self.quiet and event.key in self._bindings.key_to_bindings):
             return
         if event.is_printable and event.character:
             event.stop()
             self.post_message(Typed(event.character))
-        elif event.key == "enter":
+        elif event.key == "enter" and not self.quiet:
             event.stop()
 
     def fit(self, body: VerticalScroll, *others: Widget) -> None:

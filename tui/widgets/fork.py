@@ -18,7 +18,7 @@ from assistant.records import Branch, CallOutcome, Choice
 from assistant.safety.sanitize import sanitize
 from tui.prose import Line, text_lines
 from tui.theme import badge
-from tui.widgets.asking import AskingPanel, Typed
+from tui.widgets.asking import AskingPanel
 from tui.widgets.calls import call_icon, called_with
 from tui.widgets.changes import ChangesView
 from tui.widgets.fold import LINE_LIMIT, Fold, ProseView
@@ -77,12 +77,6 @@ class ForkView(AskingPanel):
     def on_resize(self, event: events.Resize) -> None:
         """Side by side where there is room."""
         self.set_class(event.size.width >= _COLUMNS, "-columns")
-
-    def on_key(self, event: events.Key) -> None:
-        """Whatever is no choice was meant for the prompt."""
-        if self.quiet and self.has_focus and event.is_printable and event.character not in _KEYS.values():
-            event.stop()
-            self.post_message(Typed(event.character or ""))
 
     def action_prefer(self, choice: Choice) -> None:
         """Mark the better one."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from textual import events
-from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
@@ -24,11 +23,13 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send"),
         Binding("shift+enter,ctrl+j", "newline", "New line"),
-        Binding("up", "earlier", "Empty: edit the last queued message, else an earlier one", priority=True),
-        Binding("down", "later", "Later message", priority=True),
+        Binding("up", "earlier", "Empty: edit the last queued message, else an earlier one"),
+        Binding("down", "later", "Later message"),
         Binding("tab", "complete", "Complete a command; else go to what asks"),
         Binding("ctrl+s", "say_now", "Say it now, before the next step; empty: the first queued"),
         Binding("ctrl+x", "drop_queued", "Empty: remove the last queued message; else cut the line"),
+        Binding("pageup", "app.scroll_transcript(-1)", "Scroll the conversation", show=False),
+        Binding("pagedown", "app.scroll_transcript(1)", "Scroll the conversation", show=False),
     ]
     BINDING_GROUP_TITLE = "In the prompt"
 
@@ -63,23 +64,19 @@ class Prompt(TextArea):
         self._position = 0
 
     async def _on_key(self, event: events.Key) -> None:
-        """Keys that are not text, in the order in which they came: a burst of typing may end with Enter."""
-        match event.key:
-            case "enter":
-                act = self.action_send
-            case "shift+enter" | "ctrl+j":
-                act = self.action_newline
-            case "tab":
-                act = self.action_complete
-            case "ctrl+s":
-                act = self.action_say_now
-            case "escape" if self._completions.dismiss():
-                act = self._offer
-            case _:
-                return
+        """Run what a key is bound to here, in the order of the keys: text typed behind it must not come before it."""
+        if event.key == "escape" and self._completions.dismiss():
+            self._offer()
+        elif not await self._ran(event.key):
+            return
         event.stop()
         event.prevent_default()
-        act()
+
+    async def _ran(self, key: str) -> bool:
+        for bound in self._bindings.key_to_bindings.get(key, ()):
+            if await self.app.run_action(bound.action, self):
+                return True
+        return False
 
     def take_back(self, text: str) -> None:
         """Put `text` in front of what stands there."""
@@ -131,7 +128,8 @@ class Prompt(TextArea):
             self._put(text)
             return
         if not self._sent or not (self.text == "" or self._recalled()):
-            raise SkipAction
+            self.action_cursor_up()
+            return
         self._recall(max(0, self._position - 1))
 
     def action_later(self) -> None:
@@ -139,7 +137,8 @@ class Prompt(TextArea):
         if self._move(1):
             return
         if not self._recalled():
-            raise SkipAction
+            self.action_cursor_down()
+            return
         self._recall(self._position + 1)
 
     def _move(self, by: int) -> bool:

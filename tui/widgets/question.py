@@ -90,6 +90,7 @@ class QuestionPanel(AskingPanel):
         if self.asked and event.character.isdigit() and 0 < int(event.character) <= len(self.asked.options):
             return
         event.stop()
+        event.prevent_default()
         self._words.focus()
         self._words.insert_text_at_cursor(event.character)
 

@@ -161,7 +161,7 @@ class Bridge:
             text = message_of(prompt, conversation.root)
             commanded = events_of(conversation.agent, text)
             if commanded is not None:
-                return await conversation.show(commanded)
+                return await conversation.command(commanded)
             return await conversation.prompt(message_for(text), words_of(prompt))
         except UserError as error:
             _refuse(error)
@@ -230,4 +230,6 @@ def _modes(think: ThinkRequest) -> SessionModeState:
 
 
 def _info(row: SessionSummary) -> SessionInfo:
-    return SessionInfo(session_id=row.id, cwd=row.repository, title=sanitize(row.first_words), updated_at=row.last)
+    return SessionInfo(
+        session_id=row.id, cwd=row.repository, title=sanitize(row.name or row.first_words), updated_at=row.last
+    )

@@ -19,7 +19,7 @@ from acp.schema import (
 )
 
 from assistant.agent import Agent
-from assistant.events import ApprovalAsked, Decision, Event, QuestionAsked, RunFinished, RunStatus
+from assistant.events import ApprovalAsked, Decision, Event, QuestionAsked, RunFinished, RunStatus, UserSaid
 from assistant.protocols.acp.updates import Translator, Update, usage_of
 from assistant.safety.sanitize import sanitize
 from model.format import ThinkRequest
@@ -56,6 +56,10 @@ class Conversation:
         self._translator = Translator(root, agent.engine.context)
         self._asking: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Task[PromptResponse] | None = None
+        self._in_turn = asyncio.Lock()
+        self._steerable = False
+        self._unread: list[str] = []
+        self._stops = 0
 
     async def prompt(self, text: str, words: str) -> PromptResponse:
         """Answer a message, of which the user wrote `words`. One that comes while another is answered steers it.
@@ -63,30 +67,61 @@ class Conversation:
         Raises:
             RequestError: the run failed; the message says why.
         """
-        if self._turn is not None and not self._turn.done() and self.agent.steer(text):
-            return await asyncio.shield(self._turn)
-        if self._turn is not None:
-            await asyncio.wait([self._turn])
-        self._turn = asyncio.ensure_future(self.show(self.agent.run(text, self.think, words)))
-        return await asyncio.shield(self._turn)
+        if self._turn is None or not self._steerable or not self.agent.steer(text):
+            return await self._play(self.agent.run(text, self.think, words), steerable=True)
+        self._unread.append(text)
+        stops = self._stops
+        ended = await asyncio.shield(self._turn)
+        if text not in self._unread or stops != self._stops:
+            return ended
+        self._unread.remove(text)  # it came too late for the run, and is a message of its own
+        return await self._play(self.agent.run(text, self.think, words), steerable=True)
+
+    async def command(self, events: AsyncIterator[Event]) -> PromptResponse:
+        """Do what a command says, behind what runs."""
+        return await self._play(events, steerable=False)
+
+    async def _play(self, events: AsyncIterator[Event], *, steerable: bool) -> PromptResponse:
+        """Show events in their turn; one that the user stopped before it came does not run."""
+        stops = self._stops
+        async with self._in_turn:
+            self._turn = asyncio.ensure_future(self._shown(events, stops))
+            self._steerable = steerable
+            try:
+                return await asyncio.shield(self._turn)
+            finally:
+                await asyncio.wait([self._turn])
+                self._steerable = False
+
+    async def _shown(self, events: AsyncIterator[Event], stops: int) -> PromptResponse:
+        if stops != self._stops:
+            return PromptResponse(stop_reason="cancelled")
+        return await self.show(events)
 
     async def show(self, events: AsyncIterator[Event]) -> PromptResponse:
         """Show events to their end, and ask what is asked. Raises RequestError where a run failed."""
         finished: RunFinished | None = None
         try:
             async for event in events:
-                await self.tell(event)
                 match event:
+                    case UserSaid():  # the editor has it on its screen
+                        self._read(event.text)
+                        continue
                     case ApprovalAsked():
                         self._ask(self._approve(event))
                     case QuestionAsked():
                         self._ask(self._answer(event))
                     case RunFinished():
                         finished = event
+                await self.tell(event)
         finally:
             for task in self._asking:
                 task.cancel()
         return _ended(finished) if finished else PromptResponse(stop_reason="end_turn")
+
+    def _read(self, text: str) -> None:
+        if text in self._unread:
+            self._unread.remove(text)
 
     async def tell(self, event: Event) -> None:
         """Show an event."""
@@ -98,7 +133,9 @@ class Conversation:
         await self._editor.session_update(self.agent.session, update)
 
     def stop(self) -> None:
-        """Stop the run, if there is one."""
+        """Stop what runs; what waits behind it is not begun."""
+        self._stops += 1
+        self._unread.clear()
         self.agent.stop()
 
     async def aclose(self) -> None:
@@ -118,12 +155,12 @@ class Conversation:
         decision = Decision.NO
         try:
             chosen = await self._choice(self._translator.asked(event), _options(event))
-            decision = Decision(chosen) if chosen else Decision.NO
+            decision = Decision(chosen) if chosen in list(Decision) else Decision.NO
         finally:
             self.agent.decide(event.id, decision)
 
     async def _answer(self, event: QuestionAsked) -> None:
-        """A question with proposals is asked like a permission; one without can only be answered with a message."""
+        """A question with proposals is asked like a permission; one without is given up: editors ask nothing else."""
         answer = ""
         try:
             shown = tool_content(text_block(sanitize(event.question)))
@@ -133,7 +170,7 @@ class Conversation:
                 for number, option in enumerate(event.options)
             ]
             chosen = await self._choice(call, [*options, _NOTHING]) if options else ""
-            answer = event.options[int(chosen)] if chosen.isdigit() else ""
+            answer = dict(zip(map(str, range(len(event.options))), event.options, strict=True)).get(chosen, "")
         finally:
             self.agent.answer(event.id, answer)
 

@@ -15,12 +15,12 @@ from assistant.slash import expand, slash_prompts
 
 
 class _Action(Protocol):
-    def __call__(self, agent: Agent, rest: str) -> AsyncIterator[Event]: ...
+    def __call__(self, agent: Agent, rest: str) -> AsyncIterator[Event] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what it does, what may follow it, and the events that it brings."""
+    """A command: what it does, what may follow it, and the events that it brings; None if a prompt has its name."""
 
     name: str
     help: str
@@ -36,10 +36,8 @@ def _diff(agent: Agent, rest: str) -> AsyncIterator[Event]:
     return agent.changes(_number(rest, "/diff STEP shows one step, /diff all of them")) if rest else agent.changes()
 
 
-def _commit(agent: Agent, rest: str) -> AsyncIterator[Event]:
-    if not rest:
-        raise UserError("/commit needs a message; write it behind the command")
-    return agent.commit(rest)
+def _commit(agent: Agent, rest: str) -> AsyncIterator[Event] | None:
+    return agent.commit(rest) if rest else None
 
 
 COMMANDS = (
@@ -47,7 +45,7 @@ COMMANDS = (
     Command("redo", "Do again what was undone", "", lambda agent, rest: agent.restore("redo")),
     Command("restore", "Go back to where a step ended", "step", _restore),
     Command("diff", "Show what the session or a step changed", "step", _diff),
-    Command("commit", "Commit the files that the session changed", "message", _commit),
+    Command("commit", "Commit the files that the session changed; the model writes a message", "message", _commit),
     Command("compact", "Make the conversation shorter for the model", "what matters", lambda a, rest: a.compact(rest)),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}

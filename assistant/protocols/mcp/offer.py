@@ -93,7 +93,8 @@ def schema_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that fits into a prompt: without what is nested too deep, and only its names where it is too long."""
     clean = _clean(schema, _DEPTH)
     properties = clean.get("properties")
-    named: dict[str, Any] = properties if isinstance(properties, dict) else {}
+    given = properties if isinstance(properties, dict) else {}
+    named = {name: each if isinstance(each, dict) else {} for name, each in given.items()}
     needed = clean.get("required")
     required = [name for name in needed if isinstance(name, str)] if isinstance(needed, list) else []
     whole = {**clean, "type": "object", "properties": named, "required": required}
@@ -116,5 +117,7 @@ def _clean(value: Any, depth: int) -> Any:
             return [_clean(each, depth - 1) for each in value]
         case dict() | list():
             return {}
+        case int() if abs(value) >= 1 << 64:  # of more than a few thousand digits Python makes no text
+            return None
         case _:
             return value

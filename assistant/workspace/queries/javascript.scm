@@ -5,6 +5,7 @@
 (class_body (field_definition
   property: [(property_identifier) (private_property_identifier)] @name
   value: [(arrow_function) (function_expression)]) @method)
+(pair key: (property_identifier) @name value: [(arrow_function) (function_expression)]) @method
 (variable_declarator name: (identifier) @name
   value: [(arrow_function) (function_expression) (generator_function)]) @function
 (variable_declarator name: (identifier) @name value: (class)) @class

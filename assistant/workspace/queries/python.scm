@@ -1,6 +1,7 @@
 (class_definition name: (identifier) @name) @class
 (function_definition name: (identifier) @name) @function
-(module (expression_statement (assignment left: (identifier) @name)) @constant)
+(module (expression_statement (assignment left: [(identifier) @name (pattern_list (identifier) @name)])) @constant)
+(type_alias_statement left: (type [(identifier) @name (generic_type . (identifier) @name)])) @type
 
 ;; references
 (call function: [(identifier) @reference (attribute attribute: (identifier) @member)])

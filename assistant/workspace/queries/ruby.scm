@@ -1,5 +1,5 @@
-(class name: [(constant) @name (scope_resolution name: (constant) @name)]) @class
-(module name: [(constant) @name (scope_resolution name: (constant) @name)]) @module
+(class name: [(constant) (scope_resolution)] @name) @class
+(module name: [(constant) (scope_resolution)] @name) @module
 (method name: [(identifier) (constant) (setter) (operator)] @name) @method
 (singleton_method name: [(identifier) (constant) (setter) (operator)] @name) @method
 (assignment left: (constant) @name) @constant

@@ -3,7 +3,7 @@
 (interface_declaration name: (type_identifier) @name) @interface
 (type_alias_declaration name: (type_identifier) @name) @type
 (enum_declaration name: (identifier) @name) @enum
-(internal_module name: (identifier) @name) @module
+(internal_module name: [(identifier) (nested_identifier)] @name) @module
 (function_declaration name: (identifier) @name) @function
 (generator_function_declaration name: (identifier) @name) @function
 (function_signature name: (identifier) @name) @function
@@ -13,6 +13,7 @@
 (public_field_definition
   name: [(property_identifier) (private_property_identifier)] @name
   value: [(arrow_function) (function_expression)]) @method
+(pair key: (property_identifier) @name value: [(arrow_function) (function_expression)]) @method
 (variable_declarator name: (identifier) @name
   value: [(arrow_function) (function_expression) (generator_function)]) @function
 (variable_declarator name: (identifier) @name value: (class)) @class
