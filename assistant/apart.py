@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ CALLS = {
 _PASSED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _SECONDS = 5.0
 """How long a call may take, the start of the process included."""
+_ORPHANED = 20
+"""Seconds after which a call ends itself, since whoever made it has gone."""
 _MEMORY = 1 << 30
 """Bytes that the process may have: of some texts of a few kilobytes a grammar makes gigabytes. Our choice."""
 
@@ -97,11 +100,13 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
+        signal.alarm(_ORPHANED)  # its default ends native code, too
         name, *arguments = json.loads(line)
         module, function = CALLS[name]
         answer = getattr(importlib.import_module(module), function)(*arguments)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+        signal.alarm(0)
 
 
 APART = Apart()

@@ -28,7 +28,7 @@ def main() -> NoReturn:
         case arguments:
             from assistant.commands.registry import run
 
-            sys.exit(run(_with_default(arguments)))
+            sys.exit(run(with_default(arguments)))
 
 
 def forget_git_places() -> None:
@@ -48,8 +48,9 @@ def _open(path: str) -> int:
     return guarded(lambda: open_terminal(Path(path), settings_from()), debug=False)
 
 
-def _with_default(arguments: list[str]) -> list[str]:
+def with_default(arguments: list[str]) -> list[str]:
     """`kat [PATH] [OPTIONS]` is `kat open [PATH] [OPTIONS]`; the name `open` itself need not be known."""
-    if arguments[0] in COMMANDS or arguments[0] in ("--help", "-h"):
+    first = next((argument for argument in arguments if argument != "--debug"), "")
+    if first in COMMANDS or first in ("--help", "-h"):
         return arguments
     return ["open", *arguments]

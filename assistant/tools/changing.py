@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from assistant.safety.permissions import Access, Permission
 from assistant.safety.sanitize import sanitize
 from assistant.tools.base import Tool, ToolContext, ToolResult, for_the_model
@@ -46,7 +44,7 @@ class PlannedTool(Tool):
 class ChangingTool(PlannedTool):
     """A call that changes one file."""
 
-    path: str = Field(description="File, relative to the repository.")
+    path: str
 
     def plan(self, planner: Planner) -> FileChange:
         """The change, on the file as it is now. Raises `WorkspaceError`."""

@@ -13,7 +13,7 @@ class DeleteFile(ChangingTool):
     """Delete a file."""
 
     name: ClassVar[str] = "delete_file"
-    description: ClassVar[str] = "Delete a text file. Directories are not deleted."
+    description: ClassVar[str] = "Delete a text file, no directory."
     brief: ClassVar[str] = "Delete"
     compact: ClassVar[bool] = False
 

@@ -20,9 +20,9 @@ class Replacement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
-    old: str = Field(description="Text to replace.")
-    new: str = Field(description="Text to put there.")
-    all: bool = Field(False, description="Replace it wherever it stands.")
+    old: str
+    new: str
+    all: bool = False
 
 
 def _as_list(value: Any) -> Any:
@@ -40,19 +40,19 @@ class EditFile(ChangingTool):
 
     name: ClassVar[str] = "edit_file"
     description: ClassVar[str] = (
-        "Replace text that occurs once in a file. Copy old exactly from the file, without line numbers, with enough "
-        "lines around it to be the only match. Give old and new, or several such in edits: all are done, or none."
+        "Replace text that occurs once in a file. Copy old exactly, without line numbers, with enough lines around it "
+        "to be the only match. Several changes of a file go into edits: all are done, or none."
     )
     brief: ClassVar[str] = "Replace text"
     full_only: ClassVar[frozenset[str]] = frozenset({"all", "edits"})
     blank: ClassVar[frozenset[str]] = frozenset({"old", "new"})
     compact_required: ClassVar[tuple[str, ...]] = ("old", "new")
 
-    old: str | None = Field(None, description="Text to replace.")
-    new: str | None = Field(None, description="Text to put there.")
+    old: str | None = None
+    new: str | None = None
     all: bool = Field(False, description="Replace it wherever it stands.")
     edits: Annotated[list[Replacement] | None, BeforeValidator(_as_list)] = Field(
-        None, description="Several edits, done in this order, instead of old and new."
+        None, description="Done in this order, instead of old and new."
     )
 
     @model_validator(mode="after")

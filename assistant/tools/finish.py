@@ -14,7 +14,7 @@ class Finish(Tool):
     """End the run."""
 
     name: ClassVar[str] = "finish"
-    description: ClassVar[str] = "End the run once the task is done, or cannot be done."
+    description: ClassVar[str] = "End the run once the task is done or cannot be done."
     brief: ClassVar[str] = "End"
 
     message: str = Field("", description="What was done and seen, in a few sentences.")

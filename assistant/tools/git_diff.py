@@ -25,7 +25,7 @@ class GitDiff(Tool):
     reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: str = Field("", description="File or directory; leave out for all.")
+    path: str = Field("", description="File or directory; else all.")
 
     def title(self) -> str:
         """What is compared."""

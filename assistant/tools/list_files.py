@@ -18,12 +18,12 @@ class ListFiles(Tool):
     """List files."""
 
     name: ClassVar[str] = "list_files"
-    description: ClassVar[str] = "List the files of the repository that .gitignore does not name."
+    description: ClassVar[str] = "List the files that .gitignore does not name."
     brief: ClassVar[str] = "List"
     reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: str = Field("", description="Directory or glob such as src/**/*.py; leave out for all.")
+    path: str = Field("", description="Directory or glob like src/**/*.py; else all.")
 
     def title(self) -> str:
         """What is listed."""

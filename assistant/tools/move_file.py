@@ -17,12 +17,12 @@ class MoveFile(Tool):
     """Move a file."""
 
     name: ClassVar[str] = "move_file"
-    description: ClassVar[str] = "Rename or move a file. There must be nothing at the new path. No directories."
+    description: ClassVar[str] = "Rename or move a file, no directory. Nothing may be at the new path."
     brief: ClassVar[str] = "Move"
     compact: ClassVar[bool] = False
 
-    path: str = Field(description="File, relative to the repository.")
-    new_path: str = Field(description="Its new path, relative to the repository; missing directories are made.")
+    path: str
+    new_path: str = Field(description="Missing directories are made.")
 
     def title(self) -> str:
         """What goes where."""

@@ -25,9 +25,9 @@ class ReadFile(Tool):
     reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"start_line", "end_line"})
 
-    path: str = Field(description="File, relative to the repository.")
-    start_line: int | None = Field(None, description="First line to read, from 1.")
-    end_line: int | None = Field(None, description="Last line to read.")
+    path: str
+    start_line: int | None = Field(None, description="From 1.")
+    end_line: int | None = None
 
     def title(self) -> str:
         """What is read."""

@@ -27,11 +27,11 @@ class ReadOutput(Tool):
     compact: ClassVar[bool] = False
     reads: ClassVar[bool] = True
 
-    id: str = Field(description="Call id such as 4.1, or job id such as job1.")
-    from_line: int | None = Field(None, description="First line, from 1.", ge=1)
-    to_line: int | None = Field(None, description="Last line.", ge=1)
-    tail: int | None = Field(None, description="So many lines of the end instead.", ge=1)
-    wait: int = Field(0, description="Seconds to wait first for a job to end, up to 60.", ge=0)
+    id: str = Field(description="Of a call, like 4.1, or of a job, like job1.")
+    from_line: int | None = Field(None, description="From 1.", ge=1)
+    to_line: int | None = Field(None, ge=1)
+    tail: int | None = Field(None, description="So many last lines instead.", ge=1)
+    wait: int = Field(0, description="Seconds to wait for a job's end, up to 60.", ge=0)
 
     def title(self) -> str:
         """Whose output is read."""

@@ -73,6 +73,8 @@ _SHOWN = 200
 def specs(profile: Profile, *, network: bool = False) -> tuple[ToolSpec, ...]:
     """The tools as prompts offer them; the compact profile has no descriptions of arguments.
 
+    Nor has the full one of those that their name explains: prompts are read at every step of a small context.
+
     `network` is the user's setting: without it no tool is offered that needs the network.
     """
     offered = (tool for tool in TOOLS if network or not tool.needs_network)
@@ -107,7 +109,7 @@ def _spec(tool: type[Tool], profile: Profile) -> ToolSpec:
 def _property(field: FieldInfo, profile: Profile) -> dict[str, Any]:
     kinds = (field.annotation, *get_args(field.annotation))
     schema = next(_schema(kind, profile) for kind in kinds if kind in _TYPES or get_origin(kind) in (list, Literal))
-    return schema | ({"description": field.description or ""} if profile == "full" else {})
+    return schema | ({"description": field.description} if profile == "full" and field.description else {})
 
 
 def _schema(kind: Any, profile: Profile) -> dict[str, Any]:

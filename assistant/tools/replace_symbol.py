@@ -21,15 +21,15 @@ class ReplaceSymbol(ChangingTool):
 
     name: ClassVar[str] = "replace_symbol"
     description: ClassVar[str] = (
-        "Replace a whole function, method or class of a file that was read, its decorators included, by a new text. "
+        "Replace a whole function, method or class of a file that was read, its decorators included. "
         "Comments above it stay. To change a few lines of it, use edit_file."
     )
     brief: ClassVar[str] = "Replace a definition"
     compact: ClassVar[bool] = False
 
-    symbol: str = Field(description="Its name, such as function, Class or Class.method.")
+    symbol: str = Field(description="Like function, Class or Class.method.")
     new: str = Field(description="The whole new definition.")
-    line: int | None = Field(None, description="A line of it, where several have the name.")
+    line: int | None = Field(None, description="One of its lines, where several have the name.")
 
     def title(self) -> str:
         """What is replaced."""

@@ -21,15 +21,14 @@ class ShowRepoMap(Tool):
 
     name: ClassVar[str] = "repo_map"
     description: ClassVar[str] = (
-        "Show the most important classes and functions of the repository with their signatures, file by file. "
-        "Names, files or words of the task in focus bring what belongs to them to the front."
+        "Show the most important classes and functions of the repository with their signatures, file by file."
     )
     brief: ClassVar[str] = "Show the main definitions"
     compact: ClassVar[bool] = False
     reads: ClassVar[bool] = True
 
-    focus: str = Field("", description="Names, files or words that it should be about.")
-    budget: int = Field(_BUDGET, ge=100, le=_MOST, description="Size in tokens, roughly.")
+    focus: str = Field("", description="Names, files or words; what belongs to them comes first.")
+    budget: int = Field(_BUDGET, ge=100, le=_MOST, description="Tokens, roughly.")
 
     def title(self) -> str:
         """What it is about."""

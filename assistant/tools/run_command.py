@@ -40,12 +40,10 @@ class RunCommand(Tool):
     brief: ClassVar[str] = "Shell"
     full_only: ClassVar[frozenset[str]] = frozenset({"network", "write", "background"})
 
-    command: str = Field(description="The command line.", min_length=1)
-    network: bool = Field(False, description="Open the network; the user is asked, so only where it must be.")
-    write: str = Field("", description="A folder outside the repository to write in, from /; the user is asked.")
-    background: bool = Field(
-        False, description="Do not wait for its end, as for a server; read_output and stop_command take its job id."
-    )
+    command: str = Field(min_length=1)
+    network: bool = Field(False, description="Open the network; the user is asked.")
+    write: str = Field("", description="A folder outside to write in, from /; the user is asked.")
+    background: bool = Field(False, description="Do not wait, as for a server; gives a job id.")
 
     def title(self) -> str:
         """What is run."""

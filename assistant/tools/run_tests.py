@@ -21,11 +21,11 @@ class RunTests(Tool):
     """Run the tests."""
 
     name: ClassVar[str] = "run_tests"
-    description: ClassVar[str] = "Run the tests of the repository; files they write are thrown away."
+    description: ClassVar[str] = "Run the tests; files they write are thrown away."
     brief: ClassVar[str] = "Test"
     full_only: ClassVar[frozenset[str]] = frozenset({"target"})
 
-    target: str = Field("", description="Test files or ids to run; leave out for all.")
+    target: str = Field("", description="Test files or ids; else all.")
 
     def title(self) -> str:
         """What is tested."""

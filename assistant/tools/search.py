@@ -19,13 +19,13 @@ class Search(Tool):
     """Search the files."""
 
     name: ClassVar[str] = "search"
-    description: ClassVar[str] = "Search the files of the repository line by line. Gives path, line number and line."
+    description: ClassVar[str] = "Search files line by line; gives path, line number and line."
     brief: ClassVar[str] = "Search"
     reads: ClassVar[bool] = True
     full_only: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    pattern: str = Field(description="Regular expression (Python's), or plain text.")
-    path: str = Field("", description="Directory, file or glob to search in; leave out for all.")
+    pattern: str = Field(description="Python's regular expression, or plain text.")
+    path: str = Field("", description="Directory, file or glob; else all.")
 
     def title(self) -> str:
         """What is searched for."""

@@ -18,13 +18,13 @@ class Spawn(Tool):
 
     name: ClassVar[str] = "spawn"
     description: ClassVar[str] = (
-        "Give a task that needs much reading to a sub-agent. It sees nothing of this conversation and answers with a "
-        "summary, so say all it needs and what to find out."
+        "Give a task that needs much reading to a sub-agent. It sees nothing of this conversation, so say all it "
+        "needs; it answers with a summary."
     )
     brief: ClassVar[str] = "Sub-agent"
     compact: ClassVar[bool] = False
 
-    task: str = Field(description="The task, complete in itself.", min_length=1)
+    task: str = Field(min_length=1)
     write: bool = Field(False, description="Let it change files and run commands; else it only reads.")
 
     def title(self) -> str:

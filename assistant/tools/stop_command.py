@@ -16,11 +16,11 @@ class StopCommand(Tool):
     """Stop a job."""
 
     name: ClassVar[str] = "stop_command"
-    description: ClassVar[str] = "End a command that runs in the background."
+    description: ClassVar[str] = "End a background job."
     brief: ClassVar[str] = "Stop"
     compact: ClassVar[bool] = False
 
-    id: str = Field(description="Its job id, such as job1.")
+    id: str = Field(description="Like job1.")
 
     def title(self) -> str:
         """Which one is stopped."""

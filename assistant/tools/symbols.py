@@ -22,15 +22,15 @@ class Symbols(Tool):
 
     name: ClassVar[str] = "symbols"
     description: ClassVar[str] = (
-        "With path: list what a file defines, with the lines that each definition takes. "
-        "With symbol: find where a class, function or method is defined, and which files use it."
+        "List what a file defines, with its lines; "
+        "or find where a class, function or method is defined, and which files use it."
     )
     brief: ClassVar[str] = "Find definitions"
     compact: ClassVar[bool] = False
     reads: ClassVar[bool] = True
 
-    path: str = Field("", description="File, relative to the repository.")
-    symbol: str = Field("", description="A name, perhaps qualified: Class.method.")
+    path: str = Field("", description="File to list.")
+    symbol: str = Field("", description="To find, like name or Class.method.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -57,7 +57,10 @@ class Symbols(Tool):
                 summary, text = _counted(len(found), "definition"), listing(found) or "Nothing is defined here."
             else:
                 places = await repo_map.find(self.symbol, context.seen.written)
-                summary, text = _counted(len(places.definitions), "definition"), "\n".join(_lines(places, repo_map.remark()))
+                summary, text = (
+                    _counted(len(places.definitions), "definition"),
+                    "\n".join(_lines(places, repo_map.remark())),
+                )
         return cut_result(True, summary, text, context.output_limit)
 
 

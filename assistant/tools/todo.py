@@ -36,9 +36,9 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
-    text: str = Field(description="What to do, in one line.", min_length=1)
+    text: str = Field(min_length=1)
     state: Annotated[Literal["open", "doing", "done"], BeforeValidator(_state)] = Field(
-        "open", description="open, doing or done; at most one is doing."
+        "open", description="At most one is doing."
     )
 
 
@@ -63,7 +63,7 @@ class Todo(Tool):
     brief: ClassVar[str] = "List"
     compact: ClassVar[bool] = False
 
-    items: Annotated[list[Item], BeforeValidator(_items)] = Field(description="All things to do.")
+    items: Annotated[list[Item], BeforeValidator(_items)]
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:

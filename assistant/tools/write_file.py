@@ -14,11 +14,11 @@ class WriteFile(ChangingTool):
     """Write a whole file."""
 
     name: ClassVar[str] = "write_file"
-    description: ClassVar[str] = "Make a new file, or replace all of an existing one. To change a part, use edit_file."
+    description: ClassVar[str] = "Make a new file, or replace all of one. To change a part, use edit_file."
     brief: ClassVar[str] = "Write"
 
-    path: str = Field(description="File, relative to the repository; missing directories are made.")
-    content: str = Field(description="The whole new content.")
+    path: str = Field(description="Missing directories are made.")
+    content: str
 
     def title(self) -> str:
         """What is written."""

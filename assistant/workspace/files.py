@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from assistant.workspace.atomic import delete_file, move_file, new_file_mode, replace_file
@@ -28,6 +29,8 @@ from assistant.workspace.text import TextFile, decode, digest
 __all__ = ["EditError", "FileList", "TextFile", "Workspace", "WorkspaceError"]
 
 _SIZE_LIMIT = 2_000_000
+_WALKED = 200_000
+"""Files that are looked for where there is no git: somebody may work in a folder such as his home."""
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".mypy_cache", ".pytest_cache"})
 
@@ -200,8 +203,8 @@ class Workspace:
         try:
             named = self.git.files()
         except WorkspaceError:
-            return sorted(_walk(self.root))
-        return [path for path in named if (self.root / path).is_file()]
+            return sorted(islice(_walk(self.root), _WALKED))
+        return [path for path in named if os.path.isfile(self.root / path)]  # noqa: PTH113 - this one never raises
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:
@@ -269,8 +272,9 @@ def _check_target(path: str | Path, info: os.stat_result) -> None:
 def _walk(root: Path) -> Iterator[str]:
     for directory, names, files in os.walk(root):
         names[:] = sorted(name for name in names if name not in _SKIPPED)
-        base = Path(directory).relative_to(root)
-        yield from ((base / name).as_posix() for name in files if (root / base / name).is_file())
+        below = directory.removeprefix(os.fspath(root)).strip("/")
+        found = (name for name in files if os.path.isfile(f"{directory}/{name}"))  # noqa: PTH113 - as above
+        yield from (f"{below}/{name}".lstrip("/") for name in found)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from assistant.workspace.pagerank import Links, Walk
@@ -108,10 +108,8 @@ class NameIndex:
     def _affected(self, paths: Set[str], moved: Mapping[str, Set[str]]) -> set[str]:
         """Those of `paths` that use names which lead elsewhere now; what is no member may be used as one."""
         ways = {family: found | {f".{name}" for name in found} for family, found in moved.items()} if paths else {}
-        return {path for path in paths if not self._used(path).isdisjoint(ways.get(self._files[path].family, ()))}
-
-    def _used(self, path: str) -> KeysView[str]:
-        return self._files[path].used.keys()
+        files = {path: self._files[path] for path in paths} if any(ways.values()) else {}
+        return {path for path, names in files.items() if not names.used.keys().isdisjoint(ways.get(names.family, ()))}
 
     def definers(self, name: str) -> list[str]:
         """The files that define a name, in any language."""

@@ -22,7 +22,7 @@ from assistant.workspace.outline import LEAST, fitted
 from assistant.workspace.scan import scan, stamps, wanted
 from assistant.workspace.symbols import matches, name_parts
 from assistant.workspace.tagcache import Known, TagCache
-from assistant.workspace.tagging import Source, find_tags, processes_for, source, state
+from assistant.workspace.tagging import FEW, Source, find_tags, processes_for, source, state
 from assistant.workspace.tags import Definition, tagged, tags_of
 from assistant.workspace.watching import Watch
 
@@ -149,7 +149,7 @@ class RepoMap:
 
     def _order(self, focus: Focus) -> list[Key]:
         """The order without any focus is kept on disk: it is what every session begins with."""
-        if self._index is not None or focus != Focus():
+        if self._index is not None or focus.words or focus.opened or focus.changed:
             return self._indexed().ranked(focus, _MOST_SHOWN)
         now = state((path, known.digest) for path, known in self._files().items())
         kept = self._cache.order(now)
@@ -177,7 +177,7 @@ class RepoMap:
         for path in [*paths]:
             digest = files[path].digest
             if digest and digest not in kept:
-                files[path] = Known("", digest)
+                files[path] = _NEVER
             names, used = kept.get(digest, ((), {}))
             found[path] = Names(tagged(path) or "", frozenset(names), used)
         return found
@@ -225,14 +225,15 @@ class RepoMap:
         self._refresh((), deadline)
 
     def _look(self, paths: Sequence[str], current: Mapping[str, str | None], deadline: float) -> _Look:
-        found, kept = _Look(), self._cache.digests()
+        found, files = _Look(), self._files()
+        kept = self._cache.digests() if len(paths) > FEW else set[str]()
 
         def sources() -> Iterator[Source]:
             for path in paths:
                 if self._closed:
                     return
                 one = source(self._workspace, path)
-                if one is None or one.digest in kept:
+                if one is None or one.digest in kept or one.digest == files.get(path, _NEVER).digest:
                     found.files[path] = Known(current[path] or "", one.digest if one else "")
                 else:
                     yield one

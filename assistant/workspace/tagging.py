@@ -21,7 +21,7 @@ _BATCH = 200_000
 """Characters of a batch: about a tenth of a second of work; our choice."""
 _SECONDS = 5.0
 """How long a batch may take, and a file of one that took longer or ended its process."""
-_FEW = 16
+FEW = 16
 """So many files are not worth another process."""
 
 
@@ -73,7 +73,7 @@ def find_tags(
 @contextmanager
 def processes_for(count: int, most: int) -> Iterator[Sequence[Apart]]:
     """As many processes as so many files are worth: for a few, the one that everybody uses."""
-    if count <= _FEW:
+    if count <= FEW:
         yield [APART]
         return
     aparts = [Apart() for _ in range(most)]

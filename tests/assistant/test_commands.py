@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from assistant.cli import COMMANDS
-from assistant.commands.registry import app
+from assistant.cli import COMMANDS, with_default
+from assistant.commands.registry import app, run
 from assistant.events import Event
 
 
@@ -22,6 +22,19 @@ def imported(code):
 def test_every_command_is_known_by_its_first_word():
     groups = {group.name for group in app.registered_groups}
     assert {command.name for command in app.registered_commands} | groups == COMMANDS
+
+
+def test_a_group_of_commands_says_what_it_needs(capsys):
+    for name in ("sessions", "models"):
+        assert run([name]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"kat: kat {name} needs one of list, ")
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "ask", "hi"], ["ask", "--debug", "hi"]])
+def test_debugging_may_be_asked_for_anywhere(arguments):
+    assert [one for one in with_default(arguments) if one != "--debug"] == ["ask", "hi"]
 
 
 def test_version_imports_nothing_heavy():

@@ -7,8 +7,11 @@ import pytest
 
 from assistant.commands.registry import run
 from assistant.explaining import explain
-from assistant.sessions import read
+from assistant.records import StepRecord
+from assistant.sessions import Journal, read
+from model.engine import EngineInfo
 from model.engines.scripted import ScriptedServer
+from model.format import Mode, ThinkRequest
 from tests.e2e.conftest import make_repository, reply, snapshot
 
 READ = ("read_file", {"path": "a.py"})
@@ -142,3 +145,50 @@ def test_an_engine_that_is_gone_is_said_and_nothing_is_kept(place, capsys, tmp_p
 def test_without_any_session_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KAT_STATE", str(tmp_path / "state"))
     assert "there is no session yet" in told(capsys, "1", code=2).err
+
+
+def test_a_sub_agents_session_is_told_as_it_was_and_belongs_to_the_one_that_asked(tmp_path, monkeypatch, capsys):
+    root = make_repository(tmp_path / "repo", {"a.py": "x = 1\n"})
+    monkeypatch.setenv("KAT_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("KAT_CONFIG", str(tmp_path / "config"))
+    script = [
+        {"reply": reply("I look.", READ), "match": "sub-agent of KAT"},
+        {"reply": reply("x is 1."), "match": "sub-agent of KAT"},
+        {"reply": reply("Somebody looks.", ("spawn", {"task": "what is x?"}))},
+        {"reply": reply("It is 1.")},
+    ]
+    with ScriptedServer(script) as server:
+        assert run(["ask", "x?", "--repo", str(root), "--engine", server.url]) == 0
+    capsys.readouterr()
+    folder = tmp_path / "state/sessions"
+    (child,) = (path for path in folder.glob("*.jsonl") if next(read(path)).get("spawned_by"))
+    (parent,) = (path for path in folder.glob("*.jsonl") if path != child)
+    assert explain(child.stem, list(read(child)), 2).prompt.text == server.requests[2]["prompt"]
+    assert run(["sessions", "list", "--json"]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == [parent.stem]
+    assert run(["sessions", "list", "--sub-agents", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    child.touch()
+    assert run(["stats", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sessions"], found["total"]["steps"], found["sub_agents"]["steps"]) == ([parent.stem], 2, 2)
+    assert run(["ask", "more", "--resume", child.stem, "--engine", server.url]) == 2
+    assert f"go on with {parent.stem}" in capsys.readouterr().err
+    assert run(["sessions", "rm", parent.stem, "--yes"]) == 0
+    assert list(folder.glob("*.jsonl")) == []
+
+
+def test_what_a_held_call_was_planned_to_change_is_no_change(tmp_path):
+    def told(outcome):
+        call = [
+            {"kind": "intent", "id": "1.1", "tool": "delete_file", "arguments": {}, "diff": "-x = 1\n"},
+            {"kind": "result", "id": "1.1", "outcome": outcome, "summary": "", "output": ""},
+        ]
+        return explain("s", [*records, *call], 1).patch
+
+    journal = Journal.create(tmp_path, tmp_path, EngineInfo("test", "test", "kat"))
+    journal.append("reply", step=1, cut=None, why="", judge="", mode="off", think="", answer="", calls=[])
+    journal.step(StepRecord(1, ThinkRequest.AUTO, "model", "", Mode.OFF, forced=False))
+    journal.close()
+    records = list(read(journal.path))
+    assert (told("held"), told("denied"), told("ok")) == ("", "", "-x = 1\n")

@@ -103,6 +103,16 @@ async def test_later_steps_and_the_users_own_work_are_not_in_the_copy(session):
         assert "made/w.py" in end.other.patch
 
 
+async def test_definitions_are_looked_up_in_the_copy(session):
+    made = ("write_file", {"path": "new.py", "content": "def made_later():\n    return 1\n"})
+    look = [("symbols", {"symbol": "made_later"}), ("repo_map", {"focus": "made_later"})]
+    async with session(other(*look), {"reply": reply("", made)}, DONE, allow=("all",)) as s:
+        await s.say("go")
+        found, shown = (await forked(s, 1, ON))[-1].other.outputs
+        assert "It is not defined in the repository." in found
+        assert "made_later" not in shown
+
+
 async def test_files_that_git_ignores_are_as_the_session_left_them(session):
     first = ("write_file", {"path": "notes.log", "content": "one\n"})
     lines = [{"reply": reply("", first)}, {"reply": reply("", edit("one", "two", "notes.log"))}, DONE]

@@ -258,7 +258,40 @@ def test_what_a_fork_inherits_is_counted_once(journal, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["total"]["steps"] == 3
 
 
-@pytest.mark.parametrize("columns", ["60", "80", "140"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [*lines, {"kind": "step", "record": {"index": 9}}],
+        lambda lines: [*lines, {"kind": "reply", "step": 9, "mode": "off"}],
+        lambda lines: [{**lines[0], "version": 99}, *lines[1:]],
+        lambda lines: [
+            {**lines[0], "engine": None, "repository": 5},
+            *lines[1:],
+            {"kind": "renamed"},
+            {"kind": "fork", "n": 9},
+        ],
+        lambda lines: lines[1:],
+    ],
+)
+def test_a_damaged_journal_is_named_and_the_others_are_counted(journal, capsys, damage):
+    write(journal, *BUGFIX)
+    lines = damage(list(read(journal.path)))
+    other = journal.path.with_name("20200101-000000-abcdef.jsonl")
+    other.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert run(["stats", "--all", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["sessions"] == [journal.session]
+    assert said.err.startswith("kat: left out: ")
+    assert said.err.count("\n") == 1
+    assert other.stem in said.err
+    assert run(["sessions", "list"]) == 0
+    assert run(["sessions", "show", other.stem]) == 0
+    for arguments in (["stats", other.stem], ["explain", "9", "--session", other.stem]):
+        assert run(arguments) == 2
+        assert "unexpected" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "140"])
 def test_stats_fit_the_terminal_and_have_no_colours_elsewhere(journal, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     write(journal, *BUGFIX, answers={1: "Wait, \x1b[31mred [bold]?"})

@@ -7,6 +7,7 @@ import pytest
 from assistant.events import (
     ApprovalAsked,
     CallFinished,
+    CallOutput,
     CallStarted,
     Decision,
     ModeKnown,
@@ -236,3 +237,23 @@ async def test_no_journal_holds_the_users_key_nor_that_of_a_sub_agent(session):
         journals = [path.read_text() for path in (s.root.parent / "state/sessions").glob("*.jsonl")]
         assert len(journals) == 2
         assert not any(key in text for text in journals)
+
+
+async def test_what_a_sub_agent_runs_is_told_in_one_line_without_control_of_the_terminal(session):
+    odd = ("run_command", {"command": "echo \x1b]0;x\x07a\nevil \u202e"})
+    script = [
+        {"match": CHILD, "reply": reply("I run.", odd)},
+        {"match": CHILD, **chosen("Ran.")},
+        chosen("Somebody.", spawn(write=True)),
+        chosen("Done."),
+    ]
+    async with session(*script) as s:
+        s.answers = [[Decision.NO]]
+        await s.say("go")
+        assert [event.text for event in s.of(CallOutput)] == ["step 1: Run echo a⏎evil ⟨U+202E⟩\n"]
+
+
+async def test_a_thought_may_hold_what_is_too_long_for_a_file_name(session):
+    script = [chosen("I look.", READ_A, think=f"The token is {'eyJ' * 100}.eyJ and a.py uses it."), chosen("Done.")]
+    async with session(*script) as s:
+        assert (await s.say("go")).status is RunStatus.DONE

@@ -202,6 +202,12 @@ async def test_what_is_known_is_not_read_again(root, tmp_path):
         store.execute("UPDATE tags SET definitions = replace(definitions, 'Money', 'Kept')")
         store.execute("DELETE FROM orders")
     assert "class Kept" in await opened(root, tmp_path / "cache").text(500, count=words)
+    with sqlite3.connect(file) as store:
+        store.execute("""UPDATE orders SET keys = '[["shop/cart.py", "Cart"]]'""")
+    again = opened(root, tmp_path / "cache")
+    only = await again.text(500, mentioned="", opened=frozenset(), changed=frozenset(), count=words)
+    assert only.splitlines()[0] == "shop/cart.py:"
+    assert "class Page" not in only
 
 
 async def test_hostile_names_and_files(tmp_path):

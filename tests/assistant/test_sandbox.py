@@ -59,6 +59,19 @@ async def test_output_and_exit_code(sandbox: Sandbox) -> None:
     assert (result.exit_code, result.output, result.timed_out) == (3, "out\nerr\n", False)
 
 
+@needs_sandbox
+async def test_what_vanishes_while_it_is_being_hidden_costs_another_try(sandbox: Sandbox, tmp_path: Path) -> None:
+    count, real = tmp_path / "count", sandbox.bwrap
+    fake = tmp_path / "bwrap"
+    said = "bwrap: Can't mkdir parents for /x/socket: Read-only file system"
+    fake.write_text(
+        f'#!/bin/sh\necho >> {count}\n[ $(wc -l < {count}) -gt 2 ] && exec {real} "$@"\necho "{said}"\nexit 1\n'
+    )
+    fake.chmod(0o755)
+    done = await replace(sandbox, bwrap=fake).run("echo ran", timeout=10)
+    assert (done.output, len(count.read_text())) == ("ran\n", 3)
+
+
 async def test_a_missing_command_is_127_and_a_list_is_no_shell(sandbox: Sandbox) -> None:
     assert (await sandbox.run("no-such-command", timeout=10)).exit_code == 127
     assert (await sandbox.run(["echo", "$HOME; ls"], timeout=10)).output == "$HOME; ls\n"

@@ -71,19 +71,16 @@ async def test_repo_map_shows_definitions_about_the_focus(context):
 
 
 async def test_repo_map_shows_first_what_belongs_to_the_files_that_are_known(context):
-    assert "cart.py" in (await run(context, "repo_map", budget=100)).output.splitlines()[0]
-    for name, user in (("far.py", "from base import reach_far\n"), ("base.py", "def reach_far(): pass\n")):
-        (context.workspace.root / name).write_text(user)
-    few = [f"def some_name_{n}(): pass" for n in range(60)]
-    (context.workspace.root / "many.py").write_text("\n".join(few))
-    (context.workspace.root / "uses.py").write_text("".join(f"some_name_{n}()\n" for n in range(60)))
-    assert "reach_far" not in (await run(context, "repo_map", budget=100)).output
-    await run(context, "read_file", path="far.py")
-    assert "reach_far" in (await run(context, "repo_map", budget=100)).output
-    await run(context, "write_file", path="win.ts", content="export function fresh() {}\n")
-    assert "fresh" not in (await run(context, "repo_map", budget=100)).output, "it was refused: the file was not read"
-    context.seen.wrote("win.ts", "")
-    assert "class A" in (await run(context, "repo_map", budget=100)).output
+    for n in range(40):
+        (context.workspace.root / f"made{n:02}.py").write_text(f"def some_name_{n}(): pass\n")
+        (context.workspace.root / f"user{n:02}.py").write_text(f"some_name_{n}()\n")
+    assert "some_name_33" not in (await run(context, "repo_map", budget=100)).output
+    await run(context, "read_file", path="user33.py")
+    shown = (await run(context, "repo_map", budget=100)).output
+    assert "some_name_33" in shown
+    assert "some_name_38" not in shown
+    context.seen.wrote("made38.py", "a digest")
+    assert "some_name_38" in (await run(context, "repo_map", budget=100)).output
 
 
 async def test_symbols_of_a_file_and_of_a_name(context):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.safety.confinement.toolchains import command_path
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace, glob_expression
 from assistant.workspace.text import decode, digest
@@ -263,3 +264,15 @@ def test_a_search_does_not_follow_a_directory_that_became_a_link(workspace: Work
     (workspace.root / "src").rmdir()
     (workspace.root / "src").symlink_to(away)
     assert workspace.search("secret").matches == ()
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_links_to_what_no_system_can_have_are_no_files(tmp_path: Path, versioned: bool) -> None:
+    (tmp_path / "a.py").write_text("one\n")
+    for name in ("odd.py", ".venv", ".gitmodules"):
+        (tmp_path / name).symlink_to("a" * 300)
+    if versioned:
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert Workspace(tmp_path).list().paths == ("a.py",)
+    assert Workspace(tmp_path).search("one").matches
+    assert f"{tmp_path}/.venv" not in command_path({}, tmp_path, sandboxed=True)

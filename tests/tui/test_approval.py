@@ -117,6 +117,26 @@ async def test_what_is_typed_too_early_goes_to_the_prompt(start: Start) -> None:
         assert "press Tab" in kat.screen()
 
 
+async def test_what_is_no_answer_goes_to_the_prompt(start: Start) -> None:
+    async with start(EDIT) as kat:
+        await asked(kat)
+        kat.clock.now += QUIET_SECONDS
+        await kat.pilot.press(*"plays")
+        await kat.pilot.pause()
+        assert kat.agent.decisions == []
+        assert kat.app.prompt.text == "plays"
+
+
+async def test_a_long_preview_scrolls(start: Start) -> None:
+    lines = "\n".join(f"+line {number}" for number in range(90))
+    long = replace(ask_edit(1).asked, preview=f"--- a/a.py\n+++ b/a.py\n@@ -0,0 +1,90 @@\n{lines}\n")
+    async with start(step(1, Mode.OFF, "", calls=[STARTED, Ask(long)])) as kat:
+        await asked(kat)
+        await kat.pilot.press("pagedown")
+        await kat.until(lambda: "line 0" not in kat.screen())
+        assert "line 12" in kat.screen()
+
+
 async def test_a_prompt_with_text_keeps_the_focus(start: Start) -> None:
     gate = Gate()
     async with start([gate, *EDIT]) as kat:

@@ -48,6 +48,23 @@ async def test_a_burst_of_keys_that_ends_with_enter_is_sent_whole(start: Start) 
         assert kat.app.prompt.text == ""
 
 
+async def test_a_burst_of_keys_edits_in_the_order_of_the_keys(start: Start) -> None:
+    async with start(ANSWER) as kat:
+        await kat.send("before")
+        await kat.idle()
+        for key in ("h", "x", "backspace", "i", "left", "o", "ctrl+u", "n", "up", "end", "!"):
+            kat.app.post_message(Key(key, "!" if key == "!" else key if len(key) == 1 else None))
+        await kat.until(lambda: kat.app.prompt.text.endswith("!"))
+        assert kat.app.prompt.text == "ni!"
+
+
+async def test_the_cursor_moves_between_the_lines_of_a_message(start: Start) -> None:
+    async with start(ANSWER) as kat:
+        await kat.send("before")
+        await kat.pilot.press("a", "ctrl+j", "b", "up", "x", "down", "y")
+        assert kat.app.prompt.text == "ax\nby"
+
+
 async def test_thinking_is_open_while_it_streams_and_folds_when_the_answer_starts(start: Start) -> None:
     thinks, answers = Gate(), Gate()
     script = [
@@ -331,6 +348,15 @@ async def test_help_lists_keys_and_commands(start: Start) -> None:
             assert part in shown
         await kat.pilot.press("escape")
         assert kat.app.screen.query("#prompt")
+
+
+async def test_help_scrolls_where_it_does_not_fit(start: Start) -> None:
+    async with start(ANSWER, size=(20, 24)) as kat:
+        await kat.pilot.press("f1")
+        await kat.pilot.pause()
+        assert "Everywhere" in kat.screen()
+        await kat.pilot.press("pagedown")
+        await kat.until(lambda: "Everywhere" not in kat.screen())
 
 
 async def test_the_transcript_follows_unless_scrolled_up(start: Start) -> None:

@@ -89,6 +89,15 @@ async def test_a_queued_message_can_be_said_now(start: Start) -> None:
         assert "second" in kat.app.waiting.plain
 
 
+async def test_a_command_is_not_said_to_the_model(start: Start) -> None:
+    async with start([STARTED, Gate()]) as kat:
+        await kat.send("go")
+        await kat.until(lambda: kat.app.conversation.running)
+        kat.app.prompt.insert("/fact the bound is 7")
+        await kat.pilot.press("ctrl+s")
+        assert (kat.agent.facts, kat.agent.steered) == (["the bound is 7"], [])
+
+
 async def test_what_is_said_too_late_is_the_next_message(start: Start) -> None:
     gate = Gate()
     async with start([STARTED, gate], ANSWERED) as kat:
@@ -278,6 +287,7 @@ async def test_compaction_is_one_line_that_opens(start: Start, exact: bool, said
         await kat.send("/compact")
         await kat.until(lambda: "end" in kat.text())
         assert said in kat.screen()
+        assert kat.app.status.context == 1.0  # 18,000 tokens for a model of 8,192
         view = kat.app.query_one(CompactedLine)
         assert "The goal" not in view.plain
         view.focus()

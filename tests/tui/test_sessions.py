@@ -142,7 +142,7 @@ def test_a_ledger_in_a_few_lines() -> None:
     found = Ledger(total=account, by_mode={"off": account}, by_rule=rules, estimate=Estimate(4, 900, 1.0, 100))
     lines = ledger_text(found).split("\n")
     assert lines[0] == "4 steps, 0 switches of mode"
-    assert lines[1].startswith("think off ")
+    assert lines[1] == "think off: 4 steps, judge 0, think 0, answer 0 tokens; 0.0 s, tools 0.0 s"
     assert "always thinking would have taken about 900 tokens more: 90% saved (an estimate)" in lines
     assert "rules: rule7 7, rule6 6, rule5 5, rule4 4, rule3 3, 2 others" in lines
     assert ledger_text(Ledger()) == "No step yet: nothing was spent."
@@ -161,6 +161,9 @@ async def test_a_prompt_with_a_name_is_a_message(start: Start, shelf: FakeShelf,
         await kat.send(text)
         await kat.idle()
         assert kat.agent.heard == [(sent, ThinkRequest.AUTO)]
+        assert kat.agent.words == [text]
+        assert text in kat.text()
+        assert sent not in kat.text()
 
 
 async def test_a_prompt_that_cannot_be_read_says_so(start: Start, shelf: FakeShelf) -> None:

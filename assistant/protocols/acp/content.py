@@ -102,7 +102,7 @@ def proposed(tool: str, arguments: Mapping[str, Any], root: Path) -> list[FileEd
 
 def places(arguments: Mapping[str, Any], root: Path) -> list[str]:
     """The files that a call names."""
-    named = [arguments.get(name) for name in ("path", "source", "target", "to")]
+    named = [arguments.get(name) for name in ("path", "new_path")]
     return [str(root / path) for path in named if isinstance(path, str) and path]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,8 +55,9 @@ class Conversation:
         self._editor = editor
         self._translator = Translator(root, agent.engine.context)
         self._asking: set[asyncio.Task[None]] = set()
+        self._one_at_a_time = asyncio.Lock()
+        self._turns: set[asyncio.Task[PromptResponse]] = set()
         self._turn: asyncio.Task[PromptResponse] | None = None
-        self._in_turn = asyncio.Lock()
         self._steerable = False
         self._unread: list[str] = []
         self._stops = 0
@@ -82,21 +83,26 @@ class Conversation:
         return await self._play(events, steerable=False)
 
     async def _play(self, events: AsyncIterator[Event], *, steerable: bool) -> PromptResponse:
-        """Show events in their turn; one that the user stopped before it came does not run."""
-        stops = self._stops
-        async with self._in_turn:
-            self._turn = asyncio.ensure_future(self._shown(events, stops))
-            self._steerable = steerable
-            try:
-                return await asyncio.shield(self._turn)
-            finally:
-                await asyncio.wait([self._turn])
-                self._steerable = False
+        """Show events in their turn, even if the editor no longer waits for the end of it."""
+        turn = asyncio.ensure_future(self._shown(events, self._stops, steerable=steerable))
+        self._turns.add(turn)
+        turn.add_done_callback(self._over)
+        return await asyncio.shield(turn)
 
-    async def _shown(self, events: AsyncIterator[Event], stops: int) -> PromptResponse:
-        if stops != self._stops:
-            return PromptResponse(stop_reason="cancelled")
-        return await self.show(events)
+    def _over(self, turn: asyncio.Task[PromptResponse]) -> None:
+        self._turns.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # an editor that has gone asks no more
+
+    async def _shown(self, events: AsyncIterator[Event], stops: int, *, steerable: bool) -> PromptResponse:
+        async with self._one_at_a_time:
+            if stops != self._stops:
+                return PromptResponse(stop_reason="cancelled")
+            self._turn, self._steerable = asyncio.current_task(), steerable
+            try:
+                return await self.show(events)
+            finally:
+                self._turn, self._steerable = None, False
 
     async def show(self, events: AsyncIterator[Event]) -> PromptResponse:
         """Show events to their end, and ask what is asked. Raises RequestError where a run failed."""
@@ -117,6 +123,8 @@ class Conversation:
         finally:
             for task in self._asking:
                 task.cancel()
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
         return _ended(finished) if finished else PromptResponse(stop_reason="end_turn")
 
     def _read(self, text: str) -> None:
@@ -141,8 +149,8 @@ class Conversation:
     async def aclose(self) -> None:
         """Stop what runs, and end the session."""
         self.stop()
-        if self._turn is not None:
-            await asyncio.wait([self._turn])
+        if self._turns:
+            await asyncio.wait(self._turns)
         await self.agent.aclose()
 
     def _ask(self, asking: Coroutine[Any, Any, None]) -> None:

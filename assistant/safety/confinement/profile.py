@@ -174,11 +174,12 @@ def _first_missing(path: Path) -> Path:
 
 def _submodules(repository: Path) -> Iterator[Path]:
     listing = repository / ".gitmodules"
-    if not listing.is_file() or listing.is_symlink():
+    if listing.is_symlink() or not listing.is_file():
         return
     for name in _SUBMODULE_PATH.findall(_text(listing)):
         link = repository / name / ".git"
-        if link.exists() and repository in link.parents and link.parent.resolve() == link.parent:
+        there = os.path.exists(link)  # noqa: PTH110 - this one never raises
+        if there and repository in link.parents and link.parent.resolve() == link.parent:
             yield link
 
 

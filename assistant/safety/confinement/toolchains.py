@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,8 @@ _VENVS = (".venv", "venv")
 
 def command_path(environ: Mapping[str, str], repository: Path, *, sandboxed: bool) -> str:
     """PATH for commands: the repository's own environment first (only in a sandbox), our interpreter last."""
-    own = [str(repository / name / "bin") for name in _VENVS if (repository / name / "bin" / "python").exists()]
+    folders = (str(repository / name / "bin") for name in _VENVS)
+    own = [folder for folder in folders if os.path.exists(f"{folder}/python")]  # noqa: PTH110 - this one never raises
     given = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     return ":".join([*(own if sandboxed else ()), given, str(Path(sys.executable).parent)])
 
@@ -113,7 +115,7 @@ def _of_path_entry(directory: Path) -> Iterator[Path]:
         yield directory.parent
     for name in ("python", "python3", "node"):
         program = directory / name
-        if program.exists() and (prefix := program.resolve().parent.parent) != Path("/usr"):
+        if os.path.exists(program) and (prefix := program.resolve().parent.parent) != Path("/usr"):  # noqa: PTH110
             yield prefix
 
 
