@@ -57,6 +57,8 @@ def checked_rules(allow: list[str] | None) -> tuple[str, ...]:
 def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]:
     """The journal of a session that can go on here and now, and its repository. `repo` is where the user wants it.
 
+    There `last` is the last session of that repository, if it has any.
+
     Raises:
         UserError: there is none, it is open elsewhere, or its repository is gone or another one.
     """
@@ -65,7 +67,8 @@ def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]
     from assistant.sessions.journal import is_open
     from assistant.sessions.resuming import repository_of
 
-    path = find(sessions_dir(state_dir(os.environ)), session)
+    folder = sessions_dir(state_dir(os.environ))
+    path = (_last_in(folder, repo) if repo and session == "last" else None) or find(folder, session)
     root = repository_of(path)
     if repo and repo != Path() and (wanted := repository_root(repo)) != root:
         raise UserError(f"session {path.stem} belongs to {root}, not to {wanted}; leave the repository out")
@@ -74,6 +77,17 @@ def resumed_session(session: str, repo: Path | None = None) -> tuple[Path, Path]
     if is_open(path):
         raise UserError(f"session {path.stem} is open in another KAT Pilot; close that one first")
     return path, root
+
+
+def _last_in(folder: Path, place: Path) -> Path | None:
+    """The journal in `folder` that was written last of those of the repository around `place`; None without one."""
+    from assistant.sessions.index import listed
+
+    try:
+        rows = listed(folder, repository=nearest_root(place))
+    except UserError:
+        return None
+    return folder / f"{max(rows, key=lambda row: row.last).id}.jsonl" if rows else None
 
 
 def repository_root(path: Path) -> Path:

@@ -80,7 +80,7 @@ def resume_session(
         engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
     )
     rules = checked_rules(allow)
-    path, root = resumed_session(session)
+    path, root = resumed_session(session, Path())
     return open_terminal(root, settings, rules, resumed=path)
 
 

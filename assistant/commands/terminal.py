@@ -16,6 +16,10 @@ from assistant.errors import UserError
 from model.engine import EngineError
 
 
+_COLLECTED = (1_000, 20, 50)
+"""How rarely garbage is collected (our choice): all of a long session takes 0.3 s, and keys wait meanwhile."""
+
+
 def open_terminal(path: Path, settings: Settings, allow: tuple[str, ...] = (), *, resumed: Path | None = None) -> int:
     """Open the interface in the repository of `path`; engine and agent follow when the screen is there.
 
@@ -42,6 +46,7 @@ async def _open_agent(
 ) -> Agent:
     """A new session, or the one of a journal."""
     gc.freeze()
+    gc.set_threshold(*_COLLECTED)
     gc.enable()
     try:
         opening = await asyncio.to_thread(importlib.import_module, "assistant.opening")

@@ -1,5 +1,6 @@
 """The command line: what is imported for it, and that its lists agree."""
 
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,8 +10,15 @@ from typing import get_args
 import pytest
 
 from assistant.cli import COMMANDS, with_default
+from assistant.commands.opening import resumed_session
 from assistant.commands.registry import app, run
+from assistant.errors import UserError
 from assistant.events import Event
+from assistant.sessions import Journal, sessions_dir
+from model.engine import EngineInfo
+from tests.e2e.conftest import make_repository
+
+INFO = EngineInfo("test", "test-model", "kat")
 
 
 def imported(code):
@@ -35,6 +43,23 @@ def test_a_group_of_commands_says_what_it_needs(capsys):
 @pytest.mark.parametrize("arguments", [["--debug", "ask", "hi"], ["ask", "--debug", "hi"]])
 def test_debugging_may_be_asked_for_anywhere(arguments):
     assert [one for one in with_default(arguments) if one != "--debug"] == ["ask", "hi"]
+
+
+def test_the_last_session_to_resume_is_of_the_repository_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("KAT_STATE", str(tmp_path / "state"))
+    roots = [make_repository(tmp_path / name, {}) for name in ("shop", "docs", "new")]
+    journals = [Journal.create(sessions_dir(tmp_path / "state"), root, INFO) for root in roots[:2]]
+    for journal in journals:
+        journal.append("user", text="hm?", think="auto", notes=[])
+        journal.close()
+    os.utime(journals[0].path, ns=(1, 1))
+    assert [resumed_session("last", root)[1] for root in roots[:2]] == roots[:2]
+    monkeypatch.chdir(roots[0])
+    assert resumed_session("last", Path())[0] == journals[0].path
+    monkeypatch.chdir(roots[2])
+    assert resumed_session("last", Path())[0] == journals[1].path
+    with pytest.raises(UserError, match="belongs to"):
+        resumed_session("last", roots[2])
 
 
 def test_version_imports_nothing_heavy():

@@ -44,7 +44,8 @@ class Running:
     async def until(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
-                await self.pilot.pause(0.02)
+                await asyncio.sleep(0.005)
+            await self.pilot.pause()
 
     async def idle(self) -> None:
         """Until every message is answered."""
