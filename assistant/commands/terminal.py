@@ -15,7 +15,6 @@ from assistant.config import Settings
 from assistant.errors import UserError
 from model.engine import EngineError
 
-
 _COLLECTED = (1_000, 20, 50)
 """How rarely garbage is collected (our choice): all of a long session takes 0.3 s, and keys wait meanwhile."""
 
