@@ -1,7 +1,7 @@
 """Makes the pictures of the README from real runs: `python docs/pictures.py`.
 
-`embedded.svg` is the embedded model answering about the example. In `fix.svg` and `fork.svg` the scripted server plays
-a large model, so that the pictures show what the program does with one; the program is the same.
+`embedded.svg` is the embedded model answering about the example. `fix.svg` is the scripted server playing a large
+model, so that the picture shows what the program does with one; the program is the same.
 """
 
 from __future__ import annotations
@@ -62,27 +62,6 @@ SCRIPT = [
     ),
 ]
 
-GUESS = OLD.replace("quantity >", "quantity >=", 1)
-FORKED = [
-    {
-        "match": "see this step with a thought",
-        **reply(
-            "",
-            "The test reserves 2 of 3, then 2 more. on_hand is still 3, so the check lets them pass.\n"
-            "The comparison is right; the number is not. available() takes off what is reserved.",
-            "The comparison stays; it must look at what is still **available**.",
-            ("edit_file", {"path": "inventory/stock.py", "old": OLD, "new": NEW}),
-        ),
-    },
-    reply(
-        "A wrong comparison is quickly mended.",
-        None,
-        "The comparison is off by one.",
-        ("edit_file", {"path": "inventory/stock.py", "old": OLD, "new": GUESS}),
-    ),
-    reply("Nothing is left.", None, "`reserve` is stricter now."),
-]
-
 
 @contextmanager
 def example() -> Iterator[Path]:
@@ -94,25 +73,18 @@ def example() -> Iterator[Path]:
         yield target
 
 
-async def picture(
-    name: str, engine: Engine, question: str, *, lines: int, until_asked: bool = False, then: str = ""
-) -> None:
-    """Ask in a real interface, then perhaps command something, and save what it shows."""
+async def picture(name: str, engine: Engine, question: str, *, lines: int, until_asked: bool) -> None:
+    """Ask in a real interface, and save what it shows."""
     with example() as repository:
         environ = {**os.environ, "KAT_STATE": str(repository.parent / "state")}
 
         async def open_agent() -> Agent:
-            return await open_pilot(
-                Place(repository, environ=environ), engine, Settings(), allow=("edit",) * bool(then)
-            )
+            return await open_pilot(Place(repository, environ=environ), engine, Settings())
 
         app = KatApp(open_agent, Path("~/inventory"), think=ThinkRequest.AUTO, version=__version__)
         async with app.run_test(size=(WIDTH, lines)) as hand:
             await hand.press(*question, "enter")
             await _settled(app, hand, until_asked=until_asked)
-            if then:
-                await hand.press(*then, "enter")
-                await _settled(app, hand, until_asked=False)
             app.save_screenshot(f"{name}.svg", str(DOCS))
 
 
@@ -126,13 +98,11 @@ async def _settled(app: KatApp, hand: Hand[int], *, until_asked: bool) -> None:
 
 
 async def main() -> None:
-    """All pictures."""
-    await picture("embedded", await open_engine("embedded", environ=os.environ), QUESTION, lines=24)
+    """Both pictures."""
+    await picture("embedded", await open_engine("embedded", environ=os.environ), QUESTION, lines=24, until_asked=False)
     with ScriptedServer(SCRIPT) as server:
         engine = HttpEngine(server.url)
         await picture("fix", engine, "The tests fail. Find out why and mend it.", lines=43, until_asked=True)
-    with ScriptedServer(FORKED) as server:
-        await picture("fork", HttpEngine(server.url), "reserve lets too much pass", lines=40, then="/fork 1 on")
 
 
 if __name__ == "__main__":
