@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,7 @@ from assistant.errors import Exit, UserError
 from assistant.events import Event, QuestionAsked, RunFinished, RunStatus
 
 if TYPE_CHECKING:
+    from assistant.config import Settings
     from assistant.pilot import Pilot
 
 EXIT_OF = {
@@ -71,35 +73,43 @@ def ask(
     )
     rules = checked_rules(allow)
     resumed, root = resumed_session(resume, repo) if resume is not None else (None, repository_root(repo))
+    words = _message(prompt)
+    place = (root, repo.resolve() if resume is None else root, resumed)
+    return asyncio.run(_talk(words, settings, rules, place, _as_lines() if json_ else _as_text()))
+
+
+async def _talk(
+    words: str,
+    settings: Settings,
+    rules: tuple[str, ...],
+    place: tuple[Path, Path, Path | None],
+    show: Callable[[Event], None],
+) -> int:
+    """Have one message answered in `place`: the repository, the folder in it, and the session that goes on, if any."""
+    from assistant.opening import Place, open_pilot
     from assistant.slash import expand
 
-    words = _message(prompt)
+    root, folder, resumed = place
     text = expand(words) or words
-
-    async def talk() -> int:
-        from assistant.opening import Place, open_pilot
-
-        engine = await engine_from(settings)
-        place = Place(root, folder=repo.resolve() if resume is None else root, resumed=resumed)
-        pilot = await open_pilot(place, engine, settings, allow=rules, interactive=False)
-        show = _as_lines() if json_ else _as_text()
-        for notice in pilot.notices:
-            show(notice)
-        code = Exit.NOT_ACHIEVED
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop_once, pilot)
-        try:
-            async for event in pilot.run(text, settings.think, words):
-                show(event)
-                match event:
-                    case QuestionAsked():
-                        pilot.answer(event.id, "")  # nobody is there
-                    case RunFinished():
-                        code = EXIT_OF.get(event.status, Exit.NOT_ACHIEVED)
-        finally:
-            await pilot.aclose()
-        return code
-
-    return asyncio.run(talk())
+    engine = await engine_from(settings)
+    pilot = await open_pilot(
+        Place(root, folder=folder, resumed=resumed), engine, settings, allow=rules, interactive=False
+    )
+    for notice in pilot.notices:
+        show(notice)
+    code = Exit.NOT_ACHIEVED
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop_once, pilot)
+    try:
+        async for event in pilot.run(text, settings.think, words):
+            show(event)
+            match event:
+                case QuestionAsked():
+                    pilot.answer(event.id, "")  # nobody is there
+                case RunFinished():
+                    code = EXIT_OF.get(event.status, Exit.NOT_ACHIEVED)
+    finally:
+        await pilot.aclose()
+    return code
 
 
 def _message(prompt: str) -> str:
