@@ -167,6 +167,7 @@ class Snapshots:
         mark = self._git.store / "tidied"
         if not mark.exists():
             mark.touch()
+            return
         if 0 <= moment - mark.stat().st_mtime < _TIDY_SECONDS:
             return
         os.utime(mark, (moment, moment))
