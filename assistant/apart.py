@@ -18,7 +18,9 @@ from contextlib import suppress
 from typing import Any
 
 CALLS = {
+    "shape": ("assistant.fix.meaning", "shape_here"),
     "shell": ("assistant.safety.shell.parsing", "parse_as_data"),
+    "statements": ("assistant.fix.localising.statements", "statements_here"),
     "syntax": ("assistant.workspace.syntax", "first_error_here"),
     "tags": ("assistant.workspace.tags", "tags_here"),
 }

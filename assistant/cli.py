@@ -7,7 +7,10 @@ import sys
 from typing import NoReturn
 
 COMMANDS = frozenset(
-    {"ask", "fix", "undo", "redo", "restore", "diff", "models", "sessions", "doctor", "stats", "explain", "acp", "open"}
+    {
+        *("ask", "fix", "undo", "redo", "restore", "diff", "models", "sessions", "doctor", "stats", "explain", "eval"),
+        *("acp", "open"),
+    }
 )
 _GIT_PLACES = ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES")
 

@@ -84,7 +84,7 @@ class Draft:
     @property
     def tokens(self) -> Tokens:
         """Tokens by segment. The engine counts the whole reply; its share by segment follows the pieces that came."""
-        return _tokens(self.usage, self.weights)
+        return tokens_of(self.usage, self.weights)
 
     def take(self, reading: BudgetedReply, stopped: str | None) -> None:
         """Keep what a reply brought. Calls of one that was cut short do not count."""
@@ -128,7 +128,8 @@ def _broken(reading: BudgetedReply) -> str | None:
             return None
 
 
-def _tokens(usage: Usage | None, weights: Counter[Segment]) -> Tokens:
+def tokens_of(usage: Usage | None, weights: Counter[Segment]) -> Tokens:
+    """Tokens by segment: what the engine counted, shared out by what came in each segment."""
     judge, think = weights[Segment.JUDGE] + weights[Segment.MODE], weights[Segment.THINK]
     answer = weights[Segment.ANSWER] + weights[Segment.TOOL]
     pieces = judge + think + answer

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.workspace.tests import read_outcomes
+from assistant.testing.outcomes import read_outcomes
 
 Record = Mapping[str, Any]
 _HEAD = "[Facts from the session's journal, as they were at this point]"

@@ -27,6 +27,7 @@ from assistant.sessions.remembering import remembered
 from assistant.sessions.replay import thought_so_far
 from assistant.sessions.resuming import Beginning, Prefix, begin, resume
 from assistant.step import StepRunner
+from assistant.testing.commands import find_test_command
 from assistant.think import Policy
 from assistant.tools.base import ToolContext
 from assistant.tools.toolbox import Toolbox, toolbox_for
@@ -36,7 +37,6 @@ from assistant.workspace.files import Workspace
 from assistant.workspace.outline import roughly
 from assistant.workspace.repomap import RepoMap, first_map
 from assistant.workspace.snapshots import Snapshots, store_of
-from assistant.workspace.tests import find_test_command
 from model.budget import Budget, thought_of
 from model.dialects import dialect
 from model.engine import Engine, EngineInfo, Sampling
@@ -134,7 +134,7 @@ async def _opened(
 ) -> Pilot:
     info = await engine.info()
     draws = EMBEDDED_DRAWS if info.name == "embedded" else DRAWS
-    workspace = Workspace(place.repository)
+    workspace = Workspace(place.repository, known_as=place.named)
     test_command = settings.test_command or await asyncio.to_thread(find_test_command, workspace, place.environ)
     beginning = await asyncio.to_thread(_beginning, place, settings, info, workspace, test_command)
     toolbox = toolbox_for(settings, beginning.profile, place.repository, place.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -38,7 +39,10 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model: `context` is what we run it with, in tokens; the first of `files` is the one to load."""
+    """A model: `context` is what we run it with, in tokens; the first of `files` is the one to load.
+
+    `parameters` counts its weights.
+    """
 
     name: str
     title: str
@@ -46,6 +50,7 @@ class CatalogEntry:
     context: int
     licence: str
     files: tuple[ModelFile, ...] = field(default=())
+    parameters: int | None = None
 
 
 _SMOLLM2 = ModelFile(
@@ -59,8 +64,13 @@ _SMOLLM2 = ModelFile(
 )
 
 CATALOG: dict[str, CatalogEntry] = {
-    "nano": CatalogEntry("nano", "SmolLM2-135M-Instruct, Q4_1", "kat", 8192, "Apache-2.0", (_SMOLLM2,)),
+    "nano": CatalogEntry("nano", "SmolLM2-135M-Instruct, Q4_1", "kat", 8192, "Apache-2.0", (_SMOLLM2,), 134_515_008),
 }
+
+
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d{1,5}(?:\.\d{1,3})?)([mb])(?![a-z0-9])", re.IGNORECASE)
+_UNITS = {"m": 1_000_000, "b": 1_000_000_000}
+"""Sizes in names are written as in 135M, 0.5B or 32b."""
 
 
 def catalog_entry(name: str) -> CatalogEntry:
@@ -73,3 +83,10 @@ def catalog_entry(name: str) -> CatalogEntry:
         return CATALOG[name]
     except KeyError:
         raise ValueError(f"no model {name!r} in the catalogue; there are {', '.join(CATALOG)}") from None
+
+
+def parameters_of(model: str) -> int | None:
+    """How many parameters a model has: by the catalogue, else by the largest size in its name, else None."""
+    known = (entry.parameters for entry in CATALOG.values() if model in (entry.name, entry.title))
+    named = [round(float(number) * _UNITS[unit.lower()]) for number, unit in _SIZE.findall(model)]
+    return next(known, None) or max(named, default=None)

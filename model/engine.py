@@ -64,6 +64,7 @@ class EngineInfo:
     """What answers: `name` is what the user would type, `model` what it runs, `context` its limit in tokens or None.
 
     `continues` says whether a reply can go on behind any opening; where it cannot, a prompt is answered from the start.
+    `batches` says that several replies at once take it hardly longer than one.
     """
 
     name: str
@@ -72,6 +73,7 @@ class EngineInfo:
     context: int | None = None
     why: str = ""
     continues: bool = True
+    batches: bool = False
 
 
 class EngineError(Exception):

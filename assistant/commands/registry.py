@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from assistant.commands import acp, ask, doctor, explain, fix, interface, models, sessions, stats, undo
+from assistant.commands import acp, ask, doctor, evaluate, explain, fix, interface, models, sessions, stats, undo
 from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
@@ -32,6 +32,7 @@ app.command("doctor")(doctor.doctor)
 app.command("stats")(stats.stats)
 app.command("explain")(explain.explain)
 app.command("acp")(acp.acp)
+app.add_typer(evaluate.app, name="eval")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 

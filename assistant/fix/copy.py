@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.errors import UserError
+from assistant.fix.cloning import DEPENDENCIES
 from assistant.safety.confinement.private import private_folder
 from assistant.workspace.files import Workspace
 
+__all__ = ["DEPENDENCIES", "WorkingCopy", "working_copy"]
+
 _MAX_FILES = 200_000
-DEPENDENCIES = ("node_modules", ".venv", "venv")
-"""Folders that tests need and that are never copied; the sandbox shows the original's, read-only."""
 _ATTRIBUTES = "* -text -filter -ident -working-tree-encoding\n"
 """Bytes stay as they are, whatever the repository's own attributes say."""
 _GIT_ENVIRONMENT = {

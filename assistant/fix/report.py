@@ -22,8 +22,41 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectLine:
+    """A line that may be wrong: 1-based `line` of `path`, a score in [0, 1], and what speaks against it, in words."""
+
+    path: str
+    line: int
+    score: float
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """One attempt in a line: who made it and how, and why it holds or does not.
+
+    `count` is how often the same was proposed.
+    """
+
+    strategy: str
+    think: str
+    temperature: float | None
+    fixed: bool
+    why: str
+    files: tuple[str, ...] = ()
+    tokens: Tokens = field(default_factory=Tokens)
+    seconds: float = 0.0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class FixReport:
-    """The result; its JSON form is a contract (see docs/commands.md)."""
+    """The result; its JSON form is a contract (see docs/commands.md).
+
+    `patch` is proven only where `status` is `fixed`; else it is that of the best attempt. `own_test` is the patch of a
+    test that was written first, because only an issue was given; it is a part of `patch`. `views` says how the copies
+    were made: `overlay`, `reflink` or `copy`.
+    """
 
     status: Status
     message: str
@@ -37,6 +70,13 @@ class FixReport:
     tokens: Tokens = field(default_factory=Tokens)
     seconds: float = 0.0
     receipt: Receipt | None = None
+    strategy: str = ""
+    flaky: tuple[str, ...] = ()
+    own_test: str = ""
+    suspects: tuple[SuspectLine, ...] = ()
+    sources: tuple[str, ...] = ()
+    attempts: tuple[AttemptLine, ...] = ()
+    views: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

@@ -1,38 +1,47 @@
-"""`kat fix` in its simple form: run the tests, let the agent work in a copy, run them again, hand over the patch."""
+"""`kat fix`: reproduce, localise, attempt, verify. The repository itself is only read."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import replace
 
-from assistant.config import Settings
 from assistant.errors import RefusedError, UserError
-from assistant.events import Event, RunFinished, RunStatus
-from assistant.fix.copy import DEPENDENCIES, WorkingCopy, working_copy
-from assistant.fix.report import FixReport, Receipt, receipt
+from assistant.events import Event, Notice
+from assistant.fix.agent import Order, agent_attempt
+from assistant.fix.bench import Bench
+from assistant.fix.candidates import issue_prompt
+from assistant.fix.changes import Changes
+from assistant.fix.localise import localise
+from assistant.fix.progress import Progress
+from assistant.fix.report import FixReport, receipt
+from assistant.fix.reproduce import reproduce
 from assistant.fix.request import FixRequest
+from assistant.fix.search import Search
+from assistant.fix.stages import Attempt, Reproduction
+from assistant.fix.trees import fingerprint, tree_of
+from assistant.fix.views import views
 from assistant.safety.choice import sandbox_for
 from assistant.safety.rules import read_rule
 from assistant.safety.sandbox import Harm, Sandbox
+from assistant.testing.commands import find_test_command
 from assistant.workspace.files import Workspace
-from assistant.workspace.tests import TestReport, find_test_command, is_test_file, run_tests
-from model.engine import Engine, EngineError
+from model.engine import Engine
 
-_OUTPUT_SHOWN = 2_000
-"""Characters of failing output that the model is shown at once (our choice); it can run the tests for the rest."""
-
-
-_RUNNER_SETTINGS = frozenset({"pytest.ini", "tox.ini", ".coveragerc"})
-_RUNNERS = frozenset({"Makefile", "makefile", "GNUmakefile", "package.json", "pyproject.toml", "setup.cfg"})
+_LOOKING = 0.1
+"""The part of the time that finding the place of the fault may take, and the most seconds of it; our choice."""
+_LONGEST_LOOK = 90.0
 
 
 async def fix(
-    request: FixRequest, open_engine: Callable[[], Awaitable[Engine]], watch: Callable[[Event], None] = lambda _: None
+    request: FixRequest,
+    open_engine: Callable[[], Awaitable[Engine]],
+    watch: Callable[[Event], None] = lambda _: None,
+    progress: Progress | None = None,
 ) -> FixReport:
-    """Try to make the failing tests pass; the repository itself is only read.
+    """Try to make the failing tests pass; what was found is in `progress`, also where this is cancelled.
 
     Raises:
         RefusedError: no sandbox keeps what is run here from the rest of the machine, and no rule allows that.
@@ -40,144 +49,95 @@ async def fix(
         EngineError: the engine does not answer.
     """
     started = time.monotonic()
-    report = await _fix(request, open_engine, watch)
-    return replace(report, seconds=round(time.monotonic() - started, 3))
+    progress = progress or Progress()
+    with ExitStack() as stack:
+        bench = await _bench(request, stack)
+        engine = _Opening(open_engine)
+        try:
+            report = await _fix(bench, engine, watch, progress, started)
+        finally:
+            await engine.aclose()
+    report = replace(report, seconds=round(time.monotonic() - started, 3))
+    progress.note(report)
+    return report
 
 
-async def _fix(
-    request: FixRequest, open_engine: Callable[[], Awaitable[Engine]], watch: Callable[[Event], None]
-) -> FixReport:
+class _Opening:
+    """The engine, opened when it is first wanted: where nothing fails, none is."""
+
+    def __init__(self, open_engine: Callable[[], Awaitable[Engine]]) -> None:
+        self._open = open_engine
+        self._engine: Engine | None = None
+
+    async def get(self) -> Engine:
+        """The engine."""
+        if self._engine is None:
+            self._engine = await self._open()
+        return self._engine
+
+    async def aclose(self) -> None:
+        """Close it, if it was opened."""
+        if self._engine is not None:
+            await self._engine.aclose()
+
+
+async def _bench(request: FixRequest, stack: ExitStack) -> Bench:
     workspace = Workspace(request.repository)
     command = request.test_command or request.settings.test_command
     command = command or await asyncio.to_thread(find_test_command, workspace)
     if command is None:
         raise UserError("no tests were found; say how they run with --test COMMAND")
-    with working_copy(workspace) as copy:
-        sandbox = await asyncio.to_thread(_sandbox, copy.root, workspace.root, request.settings)
-        check_confined(sandbox, request.allow)
-        bench = _Bench(request, copy, sandbox, command)
-        before = await bench.tests()
-        if not before.ran:
-            raise UserError(f"{before.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
-        if before.exit_code == 0 and not request.issue:
-            return FixReport("nothing_to_fix", "All tests pass.", command, receipt=bench.receipt(before))
-        return await _work(bench, before, open_engine, watch)
+    made = stack.enter_context(views(workspace.root))
+    sandbox = await asyncio.to_thread(sandbox_for, workspace.root, request.settings)
+    check_confined(sandbox, request.allow)
+    return Bench(request, workspace, sandbox, made, command)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """Where the work is done: the copy, its sandbox and its tests."""
-
-    request: FixRequest
-    copy: WorkingCopy
-    sandbox: Sandbox
-    command: str
-
-    async def tests(self) -> TestReport:
-        """Run the tests in a throw-away view of the copy."""
-        timeout = self.request.settings.command_timeout
-        return await run_tests(self.sandbox, Workspace(self.copy.root), self.command, timeout=timeout, throwaway=True)
-
-    def receipt(self, report: TestReport) -> Receipt:
-        """The receipt for a run of the tests on the copy as it is now."""
-        return receipt(report.command, report.exit_code, self.copy.tree(), report.output)
-
-
-async def _work(
-    bench: _Bench,
-    before: TestReport,
-    open_engine: Callable[[], Awaitable[Engine]],
-    watch: Callable[[Event], None],
+async def _fix(
+    bench: Bench, engine: _Opening, watch: Callable[[Event], None], progress: Progress, started: float
 ) -> FixReport:
-    from assistant.opening import Place, open_pilot
-
     request = bench.request
-    settings = replace(request.settings, test_command=bench.command)
-    pilot = await open_pilot(
-        Place(bench.copy.root, named=request.repository, snapshots=bench.copy.root.parent / "snapshots"),
-        await open_engine(),
-        settings,
-        allow=("edit", "command", *request.allow),
-        interactive=False,
-        sandbox=bench.sandbox,
+
+    async def write_test(hint: str = "") -> Attempt:
+        watch(Notice("info", "No test shows the issue yet: the agent writes one first."))
+        prompt = f"{issue_prompt(request.issue or '')}{hint and f'{chr(10)}{chr(10)}{hint}'}"
+        order = Order(prompt, request.issue or "", request.settings.think, None, request.budget_tokens)
+        return await agent_attempt(bench, await engine.get(), order, watch)
+
+    stamp = await asyncio.to_thread(fingerprint, bench.workspace.root)
+    found = await reproduce(bench, write_test if request.issue else None)
+    watch(Notice("info", _summary(found)))
+    if not found.failing and not request.issue:
+        return _nothing(bench, found)
+    left = request.timeout - (time.monotonic() - started)
+    opened = asyncio.ensure_future(engine.get())
+    where = await localise(bench, found, issue=request.issue, seconds=min(_LONGEST_LOOK, left * _LOOKING))
+    search = Search(
+        bench, await opened, found, where, watch, progress.note, deadline=started + request.timeout, stamp=stamp
     )
-    end: RunFinished | None = None
-    out_of_time = asyncio.get_running_loop().call_later(request.timeout, pilot.stop)
-    try:
-        async for event in pilot.run(_prompt(before, request.issue), settings.think, words=request.issue or ""):
-            watch(event)
-            end = event if isinstance(event, RunFinished) else end
-    finally:
-        out_of_time.cancel()
-        await pilot.aclose()
-    if end is None or end.status is RunStatus.UNREACHABLE:
-        raise EngineError(end.message if end else "the run ended without a result")
-    report = await _verified(bench, before, end.message)
-    return replace(report, steps=tuple(pilot.records), tokens=end.tokens)
+    return await search.run()
 
 
-async def _verified(bench: _Bench, before: TestReport, message: str) -> FixReport:
-    """Run the tests on what the patch brings, and nothing else; compare with before."""
-    copy = bench.copy
-    copy.drop_ignored()
-    if not bench.request.allow_test_edits:
-        copy.restore([path for path in copy.files() if _is_of_the_tests(path, before)])
-    files = copy.files()
-    after = await bench.tests()
-    fixed, why = _verdict(before, after, files, message)
+def _summary(found: Reproduction) -> str:
+    if not found.failing:
+        return "No test fails."
+    names = ", ".join(found.failing[:3]) + (", …" if len(found.failing) > 3 else "")
+    flaky = f"; {len(found.flaky)} flaky, set apart" if found.flaky else ""
+    written = "; the agent wrote a test that shows the issue" if found.own_test else ""
+    return f"{len(found.failing)} failing: {names}{flaky}{written}."
+
+
+def _nothing(bench: Bench, found: Reproduction) -> FixReport:
+    before, flaky = found.before, len(found.flaky)
+    tree = tree_of(bench.workspace.root, Changes())
     return FixReport(
-        status="fixed" if fixed else "not_fixed",
-        message=why,
-        test_command=bench.command,
-        failed_before=before.failed,
-        failed_after=after.failed,
-        patch=copy.patch(),
-        files=tuple(files),
-        candidates=1,
-        receipt=bench.receipt(after),
+        "nothing_to_fix",
+        f"All tests pass{f' but {flaky} flaky: {found.flaky[0]}' if flaky else ''}.",
+        bench.command,
+        flaky=found.flaky,
+        views=bench.views.kind,
+        receipt=receipt(before.command, before.exit_code, tree, before.output),
     )
-
-
-def _verdict(before: TestReport, after: TestReport, files: list[str], message: str) -> tuple[bool, str]:
-    """Whether what failed passes now and what passed still does, and what to say."""
-    lost = sorted(set(before.passed) - set(after.passed))
-    missing = [name for name in before.failed if not _passes(name, after)]
-    if not files:
-        return False, f"Nothing was changed. {message}".strip()
-    if after.timed_out:
-        return False, after.problem
-    if lost:
-        return False, f"{lost[0]} passed before and does not now."
-    if after.exit_code != 0:
-        return False, f"The tests still fail (exit code {after.exit_code}). {message}".strip()
-    if missing:
-        return False, f"{missing[0]} failed before and was not seen to pass; it may be skipped or not collected."
-    return True, _fixed(before, after)
-
-
-def _passes(name: str, report: TestReport) -> bool:
-    """Whether a test passed, or, for a file that could not be collected, tests in it did."""
-    return name in report.passed or any(passed.startswith((f"{name}::", f"{name}.")) for passed in report.passed)
-
-
-def _is_of_the_tests(path: str, before: TestReport) -> bool:
-    """Whether a change to `path` could change what is tested, and how.
-
-    Where single tests have no names the exit code is all the proof there is, and how they are run must not change.
-    """
-    names_known = bool(before.passed or before.failed)
-    return is_test_file(path) or path in _RUNNER_SETTINGS or (not names_known and path in _RUNNERS)
-
-
-def _fixed(before: TestReport, after: TestReport) -> str:
-    mended = len(before.failed) or "All"
-    return f"{mended} failing test{'' if mended == 1 else 's'} now pass; {len(after.passed)} pass in all."
-
-
-def _sandbox(root: Path, original: Path, settings: Settings) -> Sandbox:
-    """The copy's sandbox, in which the original's installed dependencies are seen."""
-    shown = tuple((original / name, root / name) for name in DEPENDENCIES if (original / name).is_dir())
-    return replace(sandbox_for(root, settings), shown=shown)
 
 
 def check_confined(sandbox: Sandbox, allow: Sequence[str]) -> None:
@@ -188,15 +148,3 @@ def check_confined(sandbox: Sandbox, allow: Sequence[str]) -> None:
             "no sandbox works here, so tests and commands could do whatever you can; "
             "`kat doctor` says more, and --allow command runs them all the same"
         )
-
-
-def _prompt(before: TestReport, issue: str | None) -> str:
-    parts = []
-    if issue:
-        parts.append(f"The issue:\n{issue.strip()}")
-    if before.exit_code:
-        failed = "\n".join(before.failed[:20]) or "(no names could be read)"
-        output = before.output.strip()[-_OUTPUT_SHOWN:]
-        parts.append(f"These tests fail:\n{failed}\n\nThe end of their output:\n{output}")
-    parts.append("Find the cause in the code and mend it. Do not change the tests. Run the tests, then finish.")
-    return "\n\n".join(parts)

@@ -22,6 +22,7 @@ from assistant.errors import UserError
 from assistant.safety.confinement import landlock, seatbelt, seccomp
 from assistant.safety.confinement.folders import writable_folders
 from assistant.safety.confinement.launch import Launch, Limits, Order, launch
+from assistant.safety.confinement.layering import clear_work, copy_files, lay_over, upper_parent
 from assistant.safety.confinement.private import private_folder, remove_abandoned
 from assistant.safety.confinement.process import CommandResult, Deadline, run_process
 from assistant.safety.confinement.profile import View, phantoms
@@ -63,6 +64,9 @@ class Sandbox:
     write: tuple[Path, ...] = ()
     """Folders outside the repository that every command may write, by the user's settings."""
     landlock_abi: int = 0
+    at: Path | None = None
+    """Where commands see the repository, if that is a view of another; only where they see a file system of their own.
+    """
 
     @property
     def contains(self) -> bool:
@@ -103,25 +107,36 @@ class Sandbox:
         on_output: Callable[[str], None] | None = None,
         network: bool = False,
         write: Sequence[Path] = (),
+        layers: Sequence[Path] = (),
+        show: Sequence[Path] = (),
+        harvest: Callable[[Path], None] | None = None,
     ) -> CommandResult:
         """Run a shell command line or an argument list, in `cwd` (the repository), for at most `timeout` seconds.
 
-        With `throwaway` nothing it writes to the repository stays. `network` opens the network, this machine's own
-        services included; `write` names folders outside the repository that it may change too. Output is raw, also
-        what `on_output` gets as it comes: sanitise it before showing it. Raises `SandboxError` if it cannot be started,
-        `FolderError` for a folder that must stay closed.
+        With `throwaway` nothing it writes to the repository stays: `layers` are folders laid over the repository for
+        that one run, each over the one before, and `harvest` gets, in a thread, a folder that holds what was written
+        (and perhaps more) before it vanishes, however the command ended. `network` opens the network, this machine's
+        own services included; `write` names folders outside the repository that it may change too, and `show` those
+        that it may read although they are hidden from it. Output is raw, also what `on_output` gets as it comes:
+        sanitise it before showing it. Raises `SandboxError` if it cannot be started, `FolderError` for a folder that
+        must stay closed.
         """
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         running = partial(run_process, timeout=timeout, output_limit=output_limit, on_output=on_output)
-        opened = self._plain_view(network, writable_folders(write, self.environ, self.repository, self.config_dirs))
+        folders = writable_folders(write, self.environ, self.repository, self.config_dirs, self.at)
+        opened = replace(self._plain_view(network, folders), layers=tuple(layers), read=tuple(show))
+        keep = harvest is not None
         try:
-            async with self._view(opened, throwaway) as view, self._private() as private:
+            async with self._view(opened, throwaway, keep) as view, self._private() as private:
                 order = self._order(view, argv, cwd or self.repository, env or {}, private)
                 for _ in range(_TRIES):
                     result = await self._run(view, order, running)
                     if not _lost_a_race(result):
                         break
-                return self._checked(result)
+                checked = replace(self._checked(result), place=self._place(view, self.repository))
+                if harvest is not None:
+                    await asyncio.to_thread(harvest, _written(view))
+                return checked
         except (OSError, RecursionError) as error:
             said = getattr(error, "strerror", None) or error
             raise SandboxError(f"The command could not be started: {said}.") from error
@@ -177,20 +192,26 @@ class Sandbox:
         return launch(self.tier, view, order, self.limits, bwrap=self.bwrap, abi=self.landlock_abi)
 
     def _order(self, view: View, argv: tuple[str, ...], cwd: Path, env: Mapping[str, str], private: Path) -> Order:
-        inside = None if self._own_places else private
+        inside = None if self.moves else private
+        home = view.place if self.moves else self.repository
         variables = clean_environment(
-            self.environ, self.repository, sandboxed=self.tier != "none", network=view.network, private=inside
+            self.environ, home, sandboxed=self.tier != "none", network=view.network, private=inside
         )
         return Order(argv, self._place(view, cwd), variables | dict(env), private)
 
     @property
-    def _own_places(self) -> bool:
-        """Whether commands see another file system than we do, in which the copy lies where the repository does."""
+    def moves(self) -> bool:
+        """Whether commands see another file system than we do, in which things can lie elsewhere."""
         return self.tier in ("bubblewrap", "bubblewrap-no-proc")
 
     def _place(self, view: View, cwd: Path) -> Path:
+        """Where the command finds a folder, given as it lies here or as it would lie at `at`."""
         place = cwd.resolve()
-        if self._own_places or view.copy is None or not place.is_relative_to(self.repository):
+        if self.at is not None and place.is_relative_to(self.at):
+            place = self.repository / place.relative_to(self.at)
+        if self.moves:
+            return view.inside(place)
+        if view.copy is None or not place.is_relative_to(self.repository):
             return place
         return view.copy / place.relative_to(self.repository)
 
@@ -203,23 +224,39 @@ class Sandbox:
             shown=self.shown,
             network=network or self.network,
             write=(*self.write, *write),
+            at=self.at if self.moves else None,
         )
 
     @asynccontextmanager
-    async def _view(self, view: View, throwaway: bool) -> AsyncIterator[View]:
-        if not throwaway or self.overlay:
+    async def _view(self, view: View, throwaway: bool, keep: bool) -> AsyncIterator[View]:
+        """The view that a run sees, kept in files where somebody wants to `keep` what is written."""
+        upper = upper_parent(self.bwrap, self.repository) if self.overlay and self.bwrap and keep else None
+        if not throwaway or (self.overlay and not keep):
             yield replace(view, overlay=throwaway)
-            return
-        async with _folder() as directory:
-            copy = directory / self.repository.name
-            shown = () if self._own_places or self.tier == "none" else self.shown
-            await asyncio.to_thread(_copy, self.repository, copy, shown)
-            yield replace(view, copy=copy)
+        elif upper is not None:
+            async with _folder(upper) as directory:
+                (directory / "files").mkdir()
+                (directory / "work").mkdir()
+                try:
+                    yield replace(view, overlay=True, written=directory)
+                finally:
+                    clear_work(directory / "work")
+        else:
+            async with _folder() as directory:
+                copy = directory / self.repository.name
+                await asyncio.to_thread(self._copy, view, copy)
+                yield replace(view, copy=copy)
+
+    def _copy(self, view: View, copy: Path) -> None:
+        shown = () if self.moves or self.tier == "none" else self.shown
+        copy_files(self.repository, copy, shown)
+        for layer in view.layers:
+            lay_over(layer, copy)
 
     @asynccontextmanager
     async def _private(self) -> AsyncIterator[Path]:
         """A folder for temporary files, where a sandbox has no /tmp of its own."""
-        if self._own_places or self.tier == "none":
+        if self.moves or self.tier == "none":
             yield Path(tempfile.gettempdir())
             return
         async with _folder() as directory:
@@ -285,6 +322,11 @@ def _programs(environ: Mapping[str, str], repository: Path) -> Iterator[Path]:
         yield bwrap_path()
 
 
+def _written(view: View) -> Path:
+    """Where what a command wrote to the repository lies now."""
+    return view.written / "files" if view.written else view.copy or view.repository
+
+
 def _lost_a_race(result: CommandResult) -> bool:
     """Whether bwrap could not hide a place that was there a moment ago, such as another program's socket; no command
     has run then.
@@ -314,23 +356,11 @@ def _cleaning(tier: Tier, view: View) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _folder() -> AsyncIterator[Path]:
+async def _folder(parent: Path | None = None) -> AsyncIterator[Path]:
     """A private folder; it may take a while to remove."""
     with ExitStack() as stack:
-        directory = stack.enter_context(private_folder())
+        directory = stack.enter_context(private_folder(parent))
         try:
             yield directory
         finally:
             await asyncio.to_thread(stack.close)
-
-
-def _copy(source: Path, target: Path, shown: Sequence[tuple[Path, Path]] = ()) -> None:
-    def special(directory: str, names: list[str]) -> list[str]:
-        paths = ((name, Path(directory, name)) for name in names)
-        return [n for n, path in paths if not (path.is_symlink() or path.is_file() or path.is_dir())]
-
-    shutil.copytree(source, target, symlinks=True, ignore=special)
-    for elsewhere, place in shown:
-        link = target / place.relative_to(source)
-        if not link.exists():
-            link.symlink_to(elsewhere)

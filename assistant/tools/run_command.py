@@ -103,14 +103,17 @@ class RunCommand(Tool):
         if asked == "~" or asked.startswith("~/"):
             asked = sandbox.environ.get("HOME", "/") + asked[1:]
         with for_the_model():
-            (folder,) = writable_folders([Path(asked)], sandbox.environ, sandbox.repository, sandbox.config_dirs)
+            (folder,) = writable_folders(
+                [Path(asked)], sandbox.environ, sandbox.repository, sandbox.config_dirs, sandbox.at
+            )
         return () if is_under(folder, sandbox.write) else (folder,)
 
     def _outside(self, parsed: Parsed, context: ToolContext) -> tuple[str, ...]:
         """What it may write outside the repository. Raises `ToolError` for what the sandbox would refuse."""
         sandbox, folders = context.sandbox, self._folders(context.sandbox)
         targets = outside_targets(parsed, context.workspace.root, contained=sandbox.contains)
-        closed = [target for target in targets if not is_under(Path(target), (*folders, *sandbox.write))]
+        moved = (sandbox.at,) if sandbox.at and sandbox.moves else ()
+        closed = [target for target in targets if not is_under(Path(target), (*folders, *sandbox.write, *moved))]
         if closed and sandbox.contains:
             raise ToolError(f"{closed[0]} is outside the repository; write inside it, or name the folder in `write`.")
         return (*map(str, folders), *closed)

@@ -10,11 +10,15 @@ from pydantic import Field
 from assistant.jobs import Shown
 from assistant.safety.permissions import Permission
 from assistant.safety.sanitize import Sanitizer
+from assistant.testing.commands import with_target
+from assistant.testing.report import TestReport
+from assistant.testing.run import run_tests
 from assistant.tools.base import Tool, ToolContext, ToolError, ToolResult, cut_result, for_the_model
 from assistant.tools.run_command import running
-from assistant.workspace.tests import TestReport, run_tests, with_target
 
 _NAMED = 20
+_BRIEF = {"PYTEST_ADDOPTS": "-qq"}
+"""Takes back what names every test on a line of its own: a model need not read that."""
 
 
 class RunTests(Tool):
@@ -51,6 +55,7 @@ class RunTests(Tool):
                     command,
                     timeout=context.command_timeout,
                     throwaway=True,
+                    env=_BRIEF,
                     on_output=lambda text: shown.add(sanitizer.feed(text)),
                 )
         finally:

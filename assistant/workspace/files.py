@@ -44,10 +44,14 @@ class FileList:
 
 
 class Workspace:
-    """A repository's files. Paths are relative to its root; every method raises `WorkspaceError` with one sentence."""
+    """A repository's files. Paths are relative to its root; every method raises `WorkspaceError` with one sentence.
 
-    def __init__(self, root: Path) -> None:
-        self._given = Path(os.path.abspath(root))  # noqa: PTH100 - links are kept: users may name files by this path
+    `known_as` is the repository that `root` is a view of: its absolute paths name the view's files.
+    """
+
+    def __init__(self, root: Path, known_as: Path | None = None) -> None:
+        named = [root] if known_as is None else [root, known_as, known_as.resolve()]
+        self._names = [Path(os.path.abspath(name)) for name in named]  # noqa: PTH100 - links are kept: as users name it
         self.root = root.resolve()
         self.git = GitReader(self.root)
 
@@ -167,7 +171,7 @@ class Workspace:
         return search_files(self.root, paths, pattern, linked, limit=limit, context=context, seconds=seconds)
 
     def _parts(self, path: str | Path) -> tuple[str, ...]:
-        return relative_parts(self.root, str(path), given=self._given)
+        return relative_parts(self.root, str(path), also=self._names)
 
     def _target(self, path: str | Path) -> tuple[str, ...]:
         """The parts of a path to write, its links followed; nothing of git's, and no name that could deceive."""

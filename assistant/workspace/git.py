@@ -131,6 +131,20 @@ class GitReader:
         flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
         return tuple(_split(self._run("ls-files", "-z", *flags, "--", *_literal(paths))))
 
+    def tracked(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Those of `paths` that are in the index."""
+        return tuple(_split(self._run("ls-files", "-z", "--cached", "--", *_literal(paths)))) if paths else ()
+
+    def ignored(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Those of `paths` that an ignore pattern names and that are not in the index; none may run through a link."""
+        if not paths:
+            return ()
+        listing = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        code, out, error = self._try("check-ignore", "-z", "--stdin", stdin=listing)
+        if code not in (0, 1):
+            raise WorkspaceError(f"git cannot tell which files are ignored: {error.decode('utf-8', 'replace').strip()}")
+        return tuple(_split(out))
+
     def accepts(self, *arguments: str) -> bool:
         """Whether a git command ends with exit code 0."""
         return self._try(*arguments)[0] == 0

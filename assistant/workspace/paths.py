@@ -25,13 +25,16 @@ Identity = tuple[int, int]
 """Device and inode of a file."""
 
 
-def relative_parts(root: Path, text: str, *, given: Path | None = None) -> tuple[str, ...]:
+def relative_parts(root: Path, text: str, *, also: Sequence[Path] = ()) -> tuple[str, ...]:
     """The parts of `text` below `root`, links followed as long as they stay inside. Missing parts are kept as named.
+
+    An absolute path may begin with `root` or one of its other names, `also`.
 
     Raises `WorkspaceError` where the path leaves the repository or is no path at all.
     """
     _check_text(text)
-    pending = list(_below(root, text, given or root))
+    names = (root, *also)
+    pending = list(_below(names, text))
     done: list[str] = []
     links = 0
     while pending:
@@ -50,7 +53,7 @@ def relative_parts(root: Path, text: str, *, given: Path | None = None) -> tuple
                 if target is None:
                     done.append(part)
                     continue
-                pending = [*_followed(root, target, done, text), *pending]
+                pending = [*_followed(names, target, done, text), *pending]
     return tuple(done)
 
 
@@ -146,25 +149,26 @@ def _check_text(text: str) -> None:
         raise WorkspaceError(f"{text[:80]}… is too long for a path; choose a shorter one.")
 
 
-def _below(root: Path, text: str, given: Path) -> tuple[str, ...]:
+def _below(names: Sequence[Path], text: str) -> tuple[str, ...]:
     path = PurePosixPath(text)
     if not path.is_absolute():
         return path.parts
-    for base in (root, given):
+    for base in names:
         if path.is_relative_to(base):
             return path.relative_to(base).parts
     raise WorkspaceError(_outside(text))
 
 
-def _followed(root: Path, target: str, done: list[str], text: str) -> list[str]:
+def _followed(names: Sequence[Path], target: str, done: list[str], text: str) -> list[str]:
     """The parts to walk on with behind a link; an absolute target starts again at the root."""
     path = PurePosixPath(target)
     if not path.is_absolute():
         return list(path.parts)
-    if not path.is_relative_to(root):
-        raise WorkspaceError(_outside(text))
-    done.clear()
-    return list(path.relative_to(root).parts)
+    for base in names:
+        if path.is_relative_to(base):
+            done.clear()
+            return list(path.relative_to(base).parts)
+    raise WorkspaceError(_outside(text))
 
 
 def _link(path: Path) -> str | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ class RepoMap:
             order = self._order(focus)
             self._load(path for path, _ in order[: budget // LEAST])
             return fitted(order, self._definitions, budget, count)
+
+    def ranked(self, focus: Focus, limit: int, *, seconds: float = _SECONDS) -> tuple[Place, ...]:
+        """The definitions that are wanted most, at most `limit`, of what is found in about so many seconds."""
+        with self._lock:
+            self._refresh({*focus.opened, *focus.changed}, time.monotonic() + seconds)
+            order = self._order(focus)[:limit]
+            self._load(path for path, _ in order)
+            found = (Place(path, one) for path, name in order for one in self._definitions(path) if one.name == name)
+            return tuple(islice(found, limit))
 
     async def symbols(self, path: str) -> tuple[Definition, ...]:
         """What a file defines, in its order, whether or not it is in the map. Raises `WorkspaceError`."""

@@ -29,10 +29,9 @@ class Repository:
             raise WorkspaceError("A commit needs a message.")
         if not paths:
             raise WorkspaceError("There is nothing to commit.")
-        if not self._git.accepts("var", "GIT_AUTHOR_IDENT"):
-            raise WorkspaceError("git does not know who commits; set user.name and user.email first.")
+        self.check_author()
         self._check_idle()
-        self._check_filters(paths)
+        self.check_filters(paths)
         listing = b"".join(os.fsencode(f":(top,literal){path}") + b"\0" for path in paths)
         from_input = ("--pathspec-from-file=-", "--pathspec-file-nul")
         self._git.write("add", "--all", "--force", *from_input, stdin=listing)
@@ -42,7 +41,7 @@ class Repository:
 
     def branch(self, name: str) -> None:
         """Make a branch where HEAD is, and be on it; files and index stay as they are."""
-        self._git.write("branch", "--no-track", "--", self._new_branch(name), "HEAD")
+        self._git.write("branch", "--no-track", "--", self.new_branch(name), "HEAD")
         self._git.write("symbolic-ref", "HEAD", f"refs/heads/{name}")
 
     def worktree(self, folder: Path, branch: str) -> None:
@@ -50,10 +49,11 @@ class Repository:
         if os.path.lexists(folder):
             raise WorkspaceError(f"{folder} exists already; name a new folder.")
         self._git.write(
-            "worktree", "add", "--quiet", "-b", self._new_branch(branch), "--", str(folder.absolute()), "HEAD"
+            "worktree", "add", "--quiet", "-b", self.new_branch(branch), "--", str(folder.absolute()), "HEAD"
         )
 
-    def _new_branch(self, name: str) -> str:
+    def new_branch(self, name: str) -> str:
+        """`name`, if a branch of that name can be made."""
         if name.startswith("-") or not self._git.accepts("check-ref-format", f"refs/heads/{name}"):
             raise WorkspaceError(f"{name!r} is no name for a branch; use letters, digits, - and /.")
         if self._git.accepts("show-ref", "--verify", "--quiet", f"refs/heads/{name}"):
@@ -67,7 +67,13 @@ class Repository:
             if self._git.place(name).exists():
                 raise WorkspaceError("a merge, rebase or cherry-pick is under way here; finish it first.")
 
-    def _check_filters(self, paths: Sequence[str]) -> None:
+    def check_author(self) -> None:
+        """Refuse to commit for nobody."""
+        if not self._git.accepts("var", "GIT_AUTHOR_IDENT"):
+            raise WorkspaceError("git does not know who commits; set user.name and user.email first.")
+
+    def check_filters(self, paths: Sequence[str]) -> None:
+        """Refuse files that a filter would change on their way into git."""
         listing = b"".join(os.fsencode(path) + b"\0" for path in paths)
         fields = self._git.write("check-attr", "--stdin", "-z", "filter", stdin=listing).split(b"\0")
         for path, value in zip(fields[0::3], fields[2::3], strict=False):

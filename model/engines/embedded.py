@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from model.batch import Samples, reseeded
 from model.engine import Delta, EngineInfo, EngineRefused, EngineUnreachable, Finish, Sampling, Usage
+from model.engines.choices import Choices
 from model.engines.llama import Chunk, Llama, LlamaOptions
 from model.engines.stops import StopWords
 from model.format import Segment
@@ -24,6 +26,10 @@ from model.grammar import gbnf
 from model.prompt import Prompt, ToolSpec
 
 JUDGE_TOKENS = 40
+BATCH_REPLIES = 16
+"""Replies that are written at once. More hardly go faster on a CPU; our choice."""
+BATCH_CONTEXT = 4096
+"""Tokens that the prompt and all replies of a batch share at most: 94 MB for SmolLM2; our choice."""
 SEGMENT_TOKENS = {Segment.JUDGE: JUDGE_TOKENS, Segment.THINK: 240, Segment.ANSWER: 360}
 """The most tokens a segment may have; our choice, so that a loop of a tiny model ends within seconds."""
 _REPEAT_PENALTY = {Segment.THINK: 1.1, Segment.ANSWER: 1.1}
@@ -48,9 +54,10 @@ class EmbeddedEngine:
         why: str = "",
     ) -> None:
         self._options = LlamaOptions(Path(model_path), context, threads, lora)
+        self._batches = replace(self._options, context=min(context, BATCH_CONTEXT), replies=BATCH_REPLIES)
         self._info = EngineInfo("embedded", model or Path(model_path).stem, dialect, context, why)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded")
-        self._loading: asyncio.Task[Llama] | None = None
+        self._loading: dict[LlamaOptions, asyncio.Task[Llama]] = {}
         self._cancelled: set[threading.Event] = set()
         self._closed = False
 
@@ -68,33 +75,55 @@ class EmbeddedEngine:
         llama = await self._llama()
         ids = await self._ids(prompt)
         if len(ids) >= self._options.context:
-            raise EngineRefused(
-                f"the prompt has {len(ids)} tokens and the embedded model takes {self._options.context}; "
-                "start a new session, or use a larger model with --engine"
-            )
+            raise _too_long(ids, self._options.context)
         turn = _Turn(prompt, sampling, ids)
         async with aclosing(self._turn(llama, turn)) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def batch(self, prompt: Prompt, sampling: Sampling, n: int, grammar: str | None) -> Samples:
+        """`n` replies, as many at once as have room, held to `grammar` and not to KAT's format.
+
+        A second context is made for it when it is first used, on the same weights. Closing the engine cuts it short.
+        """
+        llama, ids = await self._llama(self._batches), await self._ids(prompt)
+        room = (self._batches.context - len(ids)) // sampling.max_tokens
+        if room < 1:
+            raise _too_long(ids, self._batches.context - sampling.max_tokens)
+        drawn, most = Samples(), min(room, BATCH_REPLIES)
+        while len(drawn.replies) < n and not self._closed:
+            done = len(drawn.replies)
+            asked = min(most, n - done)
+            more = await self._drawn(llama, batch_request(ids, reseeded(sampling, done), asked, grammar), len(ids))
+            if not more.replies:
+                break
+            drawn += more
+        return drawn
 
     async def aclose(self) -> None:
         """Stop what runs, which ends as cut, and free the model."""
         self._closed = True
         for event in self._cancelled:
             event.set()
-        loading, self._loading = self._loading, None
+        loading = list(self._loading.values())
+        self._loading.clear()
         if loading:
-            await asyncio.wait([loading])
-            if not loading.cancelled() and loading.exception() is None:
-                await asyncio.get_running_loop().run_in_executor(self._thread, loading.result().settle)
+            await asyncio.wait(loading)
+        for loaded in loading:
+            if not loaded.cancelled() and loaded.exception() is None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, loaded.result().settle)
+            del loaded
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         del loading  # here the model is freed, and not by the thread, which would wait for itself
 
-    async def _llama(self) -> Llama:
+    async def _llama(self, options: LlamaOptions | None = None) -> Llama:
+        """The model, or a second context of it with other `options`; loaded when it is first asked for."""
         self._expect_open()
-        if self._loading is None or (self._loading.done() and self._loading.exception()):
-            self._loading = asyncio.create_task(self._load())
-        llama = await asyncio.shield(self._loading)
+        options = options or self._options
+        loading = self._loading.get(options)
+        if loading is None or (loading.done() and loading.exception()):
+            loading = self._loading[options] = asyncio.create_task(self._load(options))
+        llama = await asyncio.shield(loading)
         self._expect_open()
         return llama
 
@@ -102,8 +131,19 @@ class EmbeddedEngine:
         if self._closed:
             raise EngineUnreachable("the embedded engine was closed; start a new one")
 
-    async def _load(self) -> Llama:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, Llama, self._options)
+    async def _load(self, options: LlamaOptions) -> Llama:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, Llama, options)
+
+    async def _drawn(self, llama: Llama, request: dict[str, Any], prompt_tokens: int) -> Samples:
+        """The replies to one request."""
+        choices, cached = Choices(), 0
+        async with aclosing(self._generate(llama, request)) as chunks:
+            async for chunk in chunks:
+                if "error" in chunk:
+                    raise EngineRefused(f"the embedded model cannot answer: {said(chunk)}")
+                choices.take(chunk)
+                cached = max(cached, (chunk.get("timings") or {}).get("cache_n", 0))
+        return Samples(choices.samples, Usage(prompt_tokens, cached, choices.tokens))
 
     async def _ids(self, prompt: Prompt) -> list[int]:
         return await asyncio.to_thread(prompt.token_ids, await self._llama())
@@ -213,7 +253,7 @@ class _Turn:
     def take(self, part: _Part, chunk: Chunk) -> Delta | None:
         """Note what a chunk says; the delta that it makes, if any. Raises `EngineRefused` on the first one only."""
         if "error" in chunk:
-            self._fail(str(chunk["error"].get("message", chunk["error"])))
+            self._fail(said(chunk))
             return None
         choice = chunk["choices"][0] if chunk.get("choices") else {}
         part.finish = choice.get("finish_reason") or part.finish
@@ -273,6 +313,34 @@ class _Turn:
         if self._usage.completion == 0:
             raise EngineRefused(f"the embedded model cannot answer: {message}")
         self.cut(f"the embedded model stopped: {message}; what came is kept")
+
+
+def batch_request(ids: list[int], sampling: Sampling, n: int, grammar: str | None) -> dict[str, Any]:
+    """What llama.cpp is asked for `n` replies; each next one has a seed that is one further on."""
+    request: dict[str, Any] = {
+        "prompt": ids,
+        "n": n,
+        "stream": True,
+        "timings_per_token": True,
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": list(sampling.stop),
+    }
+    request |= {"grammar": grammar} if grammar else {}
+    return request | ({"seed": sampling.seed} if sampling.seed is not None else {})
+
+
+def said(chunk: Chunk) -> str:
+    """The message of a chunk that is an error."""
+    return str(chunk["error"].get("message", chunk["error"]))
+
+
+def _too_long(ids: list[int], most: int) -> EngineRefused:
+    return EngineRefused(
+        f"the prompt has {len(ids)} tokens and the embedded model takes {most}; "
+        "start a new session, or use a larger model with --engine"
+    )
 
 
 def _rest(text: str, markup: str) -> str:

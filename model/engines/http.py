@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
-from model.engine import Delta, EngineError, Sampling
-from model.engines.remote import END_OF_TURN, RemoteEngine, deltas, sampling_body
-from model.engines.transport import NotServed
+from model.batch import Samples, reseeded, together
+from model.engine import Delta, EngineError, Sampling, Usage
+from model.engines.choices import Choices
+from model.engines.remote import END_OF_TURN, RemoteEngine, deltas, sampling_body, usage_of
+from model.engines.transport import NotServed, NotUnderstood, StreamBroken
 from model.prompt import Prompt
 
 
@@ -21,6 +24,17 @@ class HttpEngine(RemoteEngine):
         async with aclosing(deltas(self._transport, "/v1/completions", body, _text, _nothing)) as found:
             async for delta in found:
                 yield delta
+
+    async def batch(self, prompt: Prompt, sampling: Sampling, n: int, grammar: str | None) -> Samples:
+        """`n` replies in one request; what a server does not understand of it, `n` or the grammar, is left out."""
+        await self.info()
+        for held in dict.fromkeys((grammar, None)):
+            try:
+                return await self._filled(prompt, sampling, n, held)
+            except NotUnderstood:
+                if held is None:
+                    raise
+        raise AssertionError("without a grammar it returns or raises")
 
     async def has_completions(self) -> bool:
         """Whether the server knows /v1/completions: an empty request is refused there, and not found elsewhere.
@@ -36,6 +50,34 @@ class HttpEngine(RemoteEngine):
             return True
         return True
 
+    async def _filled(self, prompt: Prompt, sampling: Sampling, n: int, grammar: str | None) -> Samples:
+        """What one request gives, and as many more as are missing: Ollama gives one, llama-server has few slots."""
+        body = {**await self._request(prompt, sampling), **_held(self._program, grammar)}
+        body["stream_options"] = {"include_usage": True}
+        try:
+            drawn = await self._drawn({**body, "n": n})
+        except NotUnderstood:
+            if n == 1:
+                raise
+            drawn = Samples()
+        seats = range(len(drawn.replies), n)
+        seeds = (reseeded(sampling, seat).seed for seat in seats)
+        singles = {
+            seat: body if seed is None else {**body, "seed": seed} for seat, seed in zip(seats, seeds, strict=True)
+        }
+        return drawn + await together(lambda seat: self._drawn(singles[seat]), seats)
+
+    async def _drawn(self, body: Mapping[str, Any]) -> Samples:
+        choices, usage = Choices(), Usage()
+        try:
+            async with aclosing(self._transport.events("/v1/completions", body)) as events:
+                async for event in events:
+                    choices.take(event)
+                    usage = usage_of(event) or usage
+        except StreamBroken:
+            pass  # what came is kept; a reply without an end is marked as cut
+        return Samples(choices.samples, replace(usage, completion=max(usage.completion, choices.tokens)))
+
     async def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         return {
             "model": await self.target(),
@@ -46,6 +88,21 @@ class HttpEngine(RemoteEngine):
             "spaces_between_special_tokens": False,
             **sampling_body(sampling),
         }
+
+
+def _held(program: str, grammar: str | None) -> dict[str, Any]:
+    """How a server is asked to hold replies to a grammar; one that is not known is not asked."""
+    match program:
+        case _ if grammar is None:
+            return {}
+        case "vllm":
+            return {"structured_outputs": {"grammar": grammar}}
+        case "sglang":
+            return {"ebnf": grammar}
+        case "llamacpp":
+            return {"grammar": grammar}
+        case _:
+            return {}
 
 
 def _text(choice: Mapping[str, Any]) -> str:

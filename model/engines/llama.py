@@ -23,12 +23,16 @@ _SILENT = -1
 
 @dataclass(frozen=True, slots=True)
 class LlamaOptions:
-    """A GGUF file, its context in tokens, threads (None: what suits the machine), and a GGUF LoRA adapter."""
+    """A GGUF file, its context in tokens, threads (None: what suits the machine), and a GGUF LoRA adapter.
+
+    `replies` are written at once, from one prompt, and share the context.
+    """
 
     model: Path
     context: int = 8192
     threads: int | None = None
     lora: Path | None = None
+    replies: int = 1
 
 
 class Llama:
@@ -101,11 +105,12 @@ def _parameters(xllamacpp: Any, options: LlamaOptions, key: str) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(options.model)
     parameters.n_ctx = options.context
-    parameters.n_parallel = 1
+    parameters.n_parallel = options.replies
+    parameters.kv_unified = options.replies > 1
     parameters.n_batch = parameters.n_ubatch = BATCH
     # A thread that has to wait for its core stalls all others at every token: leave a core to the rest of the machine.
     parameters.cpuparams.n_threads = options.threads or max(1, cores - 1)
-    parameters.cpuparams_batch.n_threads = options.threads or cores
+    parameters.cpuparams_batch.n_threads = options.threads or (cores if options.replies == 1 else max(1, cores - 1))
     parameters.warmup = False
     parameters.verbosity = _SILENT
     parameters.api_keys = [key]

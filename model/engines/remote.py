@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 
 from model.dialects import dialect_of_model
 from model.engine import SILENCE, Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
+from model.engines.choices import FINISH
 from model.engines.transport import NotServed, Patience, StreamBroken, Transport
 from model.prompt import Prompt
 from model.surrogates import replace_surrogates
 from model.tokens import FileTokenizer
 
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
+_BATCHING = frozenset({"vllm", "sglang"})
+"""Programs that batch whatever comes at once, by what they call the owner of their models."""
 
 
 class RemoteEngine:
@@ -46,6 +49,7 @@ class RemoteEngine:
         self._model, self._dialect, self._why = model, dialect, why
         self._tokenizer = FileTokenizer(tokenizer) if tokenizer else None
         self._info: EngineInfo | None = None
+        self._program = ""
         self._counts = True
 
     async def info(self) -> EngineInfo:
@@ -91,8 +95,9 @@ class RemoteEngine:
         model = self._model or (str(found["id"]) if found else "")
         if not model:
             raise EngineRefused(f"{name} lists no model; load one there, or name one with --model")
-        dialect = self._dialect or dialect_of_model(model)
-        return EngineInfo(name, model, dialect, _context(found or {}), self._why, self.continues)
+        self._program = str((found or {}).get("owned_by", ""))
+        dialect, batches = self._dialect or dialect_of_model(model), self._program in _BATCHING
+        return EngineInfo(name, model, dialect, _context(found or {}), self._why, self.continues, batches)
 
 
 Reader = Callable[[Mapping[str, Any]], str]
@@ -129,7 +134,7 @@ class _Progress:
     def take(self, event: Mapping[str, Any]) -> int | None:
         """Note usage and finish; the tokens that the event adds, or None where it does not say."""
         before = self.usage.completion if self.usage else 0
-        usage = _usage(event)
+        usage = usage_of(event)
         self.usage = usage or self.usage
         return max(0, usage.completion - before) if usage else None
 
@@ -138,10 +143,7 @@ class _Progress:
         if reason is None:
             return
         self.reason = str(reason)
-        self.finish = _FINISH.get(self.reason, Finish.CUT)
-
-
-_FINISH = {"stop": Finish.STOP, "tool_calls": Finish.STOP, "function_call": Finish.STOP, "length": Finish.LENGTH}
+        self.finish = FINISH.get(self.reason, Finish.CUT)
 
 
 async def _texts(events: AsyncIterator[dict[str, Any]], state: _Progress, read: Reader) -> AsyncIterator[Delta]:
@@ -182,7 +184,7 @@ def sampling_body(sampling: Sampling) -> dict[str, Any]:
     return body
 
 
-def _usage(event: Mapping[str, Any]) -> Usage | None:
+def usage_of(event: Mapping[str, Any]) -> Usage | None:
     """The tokens that an event tells of; llama-server adds the milliseconds of the prompt, with the last event."""
     data, timings = event.get("usage"), event.get("timings")
     if not isinstance(data, dict):

@@ -145,17 +145,24 @@ def behind(text: str, opening: str, dialect_name: str) -> str:
     parser = speaker.parser()
     parser.feed(opening)
     segment, opened, reply = parser.segment, parser.reply, parse(text)
+    held = _held(opening, opened.answer if segment is Segment.ANSWER else opened.think)
     if segment is Segment.JUDGE:
         reply = replace(reply, judge=_continued(opened.judge, reply.judge))
     elif opened.judge:
         reply = replace(reply, judge=opened.judge)
     if segment is Segment.THINK:
-        reply = replace(reply, mode=Mode.ON, think=_continued(opened.think, reply.think))
+        reply = replace(reply, mode=Mode.ON, think=_continued(opened.think + held, reply.think))
     elif segment is Segment.ANSWER:
         mode = opened.mode or Mode.OFF
-        reply = replace(reply, mode=mode, think=opened.think, answer=_continued(opened.answer, reply.answer))
+        reply = replace(reply, mode=mode, think=opened.think, answer=_continued(opened.answer + held, reply.answer))
     whole = speaker.write(reply)
     return whole.removeprefix(opening)
+
+
+def _held(opening: str, text: str) -> str:
+    """The line breaks behind a segment's text, which a parser holds: they might belong to the closing tag."""
+    end = opening[len(opening.rstrip("\n")) :]
+    return end if text and not text.endswith("\n") else ""
 
 
 def _continued(opened: str, scripted: str) -> str:

@@ -2,8 +2,9 @@
 
     python -m model.engines.scripted SCRIPT.jsonl --port 8000
 
-It speaks enough of vLLM's protocol for every engine of this package: streamed and whole completions, chat
-completions, the list of models, and /tokenize. A script is a JSONL file of `model.engines.script.ScriptLine`.
+It speaks enough of vLLM's protocol for every engine of this package: streamed and whole completions, with `n` choices
+if asked (a line each, the first again where there are no more), chat completions, the list of models, and /tokenize.
+A script is a JSONL file of `model.engines.script.ScriptLine`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,17 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from model.engines.script import Script, ScriptLine, common_prefix, read_script, words
-from model.engines.scripted_replies import Exchange, asked_prompt, chat_events, completion_events, whole
+from model.engines.scripted_replies import (
+    Exchange,
+    asked_prompt,
+    chat_events,
+    completion_events,
+    whole_chat,
+    whole_completion,
+)
 
+_MOST_CHOICES = 128
+"""Choices in one reply, as vLLM's limits go; our choice."""
 Decode = Callable[[list[int]], str]
 _PAGE = b"<!DOCTYPE html><html><title>Welcome</title><body>This is a web page.</body></html>"
 
@@ -33,7 +43,8 @@ class ScriptedServer:
     """The server, in a thread of this process; a context manager, plain or asynchronous.
 
     `dialect` is the one in which the model answers on /v1/completions; `reasoning_field` names the chat field for
-    thoughts, None stands for a server that leaves KAT's text as it is; `decode` turns token-id prompts into text.
+    thoughts, None stands for a server that leaves KAT's text as it is; `decode` turns token-id prompts into text, and
+    `program` is what it says that it is.
     `requests` holds the body of every completion asked for, `headers` what came with it.
     """
 
@@ -53,11 +64,12 @@ class ScriptedServer:
         delay: float = 0.0,
         chunk: int = 20,
         decode: Decode | None = None,
+        program: str = "scripted",
     ) -> None:
         self.script = Script(read_script(script) if isinstance(script, Path) else script)
         self.model, self.dialect, self.reasoning_field, self.api_key = model, dialect, reasoning_field, api_key
         self.completions, self.tokenize, self.context = completions, tokenize, context
-        self.delay, self.chunk, self.decode = delay, chunk, decode
+        self.delay, self.chunk, self.decode, self.program = delay, chunk, decode, program
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.dropped = 0
@@ -164,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/models":
             self._error(404, f"there is no {self.path} here")
             return
-        model = {"id": self.owner.model, "object": "model", "max_model_len": self.owner.context}
+        owner = self.owner
+        model = {"id": owner.model, "object": "model", "owned_by": owner.program, "max_model_len": owner.context}
         self._json(200, {"object": "list", "data": [model]})
 
     def do_POST(self) -> None:
@@ -228,12 +241,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(line.status, default if line.body is None else line.body, headers)
         elif line.raw is not None:
             self._stream(line, [line.raw.encode("latin-1")])
-        elif not exchange.body.get("stream"):
-            self._json(200, whole(exchange, line, self.owner.reasoning_field, chat=chat))
+        elif chat:
+            self._chat(line, exchange)
         else:
-            size = line.chunk or self.owner.chunk
-            make = chat_events(exchange, line, self.owner.reasoning_field, size) if chat else None
-            self._stream(line, make or completion_events(exchange, line, size))
+            lines = [line, *self._more(exchange, line)]
+            if exchange.body.get("stream"):
+                self._stream(line, completion_events(exchange, lines, line.chunk or self.owner.chunk))
+            else:
+                self._json(200, whole_completion(exchange, lines))
+
+    def _chat(self, line: ScriptLine, exchange: Exchange) -> None:
+        field = self.owner.reasoning_field
+        if exchange.body.get("stream"):
+            self._stream(line, chat_events(exchange, line, field, line.chunk or self.owner.chunk))
+        else:
+            self._json(200, whole_chat(exchange, line, field))
+
+    def _more(self, exchange: Exchange, line: ScriptLine) -> list[ScriptLine]:
+        """A line for each further choice that is asked for; the first one's again where the script has no more."""
+        asked = exchange.body.get("n")
+        count = min(asked, _MOST_CHOICES) - 1 if isinstance(asked, int) else 0
+        return [self.owner.script.take(exchange.prompt) or line for _ in range(count)]
 
     def _stream(self, line: ScriptLine, events: Iterable[bytes]) -> None:
         self.send_response(200)

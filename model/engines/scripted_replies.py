@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,19 +59,25 @@ def completion_text(exchange: Exchange, line: ScriptLine) -> tuple[str, str]:
     return text, finish
 
 
-def completion_events(exchange: Exchange, line: ScriptLine, size: int) -> Iterator[bytes]:
-    """The events of a streamed completion; a line that cuts ends in the middle."""
-    text, finish = completion_text(exchange, line)
-    end = len(text) if line.cut_after is None else min(line.cut_after, len(text))
+def completion_events(exchange: Exchange, lines: Sequence[ScriptLine], size: int) -> Iterator[bytes]:
+    """The events of a streamed completion, a line for each choice; one that cuts ends it all in the middle."""
     written = 0
-    for start in range(0, end, size):
-        part = text[start : min(start + size, end)]
-        written += len(words(part))
-        yield _event(exchange, {"text": part, "index": 0, "finish_reason": None}, exchange.usage(written))
-    if line.cut_after is None:
-        yield _event(exchange, {"text": "", "index": 0, "finish_reason": finish}, None)
-        yield _usage_event(exchange, len(words(text)))
-        yield b"data: [DONE]\n\n"
+    for index, line in enumerate(lines):
+        text, finish = completion_text(exchange, line)
+        end = len(text) if line.cut_after is None else min(line.cut_after, len(text))
+        for start in range(0, end, size):
+            part = text[start : min(start + size, end)]
+            written += len(words(part))
+            yield _event(exchange, {"text": part, "index": index, "finish_reason": None}, exchange.usage(written))
+        if line.cut_after is not None:
+            return
+        yield _event(exchange, {"text": "", "index": index, "finish_reason": finish}, None)
+    yield _usage_event(exchange, _tokens(exchange, lines))
+    yield b"data: [DONE]\n\n"
+
+
+def _tokens(exchange: Exchange, lines: Sequence[ScriptLine]) -> int:
+    return sum(len(words(completion_text(exchange, line)[0])) for line in lines)
 
 
 def chat_events(exchange: Exchange, line: ScriptLine, field: str | None, size: int) -> Iterator[bytes]:
@@ -91,12 +97,15 @@ def chat_events(exchange: Exchange, line: ScriptLine, field: str | None, size: i
         yield b"data: [DONE]\n\n"
 
 
-def whole(exchange: Exchange, line: ScriptLine, field: str | None, *, chat: bool) -> dict[str, Any]:
-    """The body of a reply that is not streamed."""
-    if not chat:
-        text, finish = completion_text(exchange, line)
-        choice = {"text": text, "index": 0, "finish_reason": finish}
-        return {"model": exchange.model, "choices": [choice], "usage": exchange.usage(len(words(text)))}
+def whole_completion(exchange: Exchange, lines: Sequence[ScriptLine]) -> dict[str, Any]:
+    """The body of a completion that is not streamed, a line for each choice."""
+    texts = (completion_text(exchange, line) for line in lines)
+    choices = [{"text": text, "index": index, "finish_reason": end} for index, (text, end) in enumerate(texts)]
+    return {"model": exchange.model, "choices": choices, "usage": exchange.usage(_tokens(exchange, lines))}
+
+
+def whole_chat(exchange: Exchange, line: ScriptLine, field: str | None) -> dict[str, Any]:
+    """The body of a chat reply that is not streamed."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     for delta in _chat_deltas(exchange, line, field, max(len(line.reply), 1)):
         for key, value in delta.items():

@@ -33,6 +33,10 @@ class NotServed(EngineRefused):
     """The server does not know the path (404 or 405)."""
 
 
+class NotUnderstood(EngineRefused):
+    """The server does not take what the request asks (400 and its kind)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait: `silence` seconds without a byte, `retries` more attempts, the first after `backoff` s."""
@@ -162,7 +166,7 @@ class Transport:
             return EngineRefused(f"{self.name} has too much to do (HTTP 429: {said}); try again later")
         if status >= 500:
             return EngineUnreachable(f"{self.name} fails (HTTP {status}: {said}); look at the server's log")
-        return EngineRefused(f"{self.name} refuses the request (HTTP {status}): {said}")
+        return NotUnderstood(f"{self.name} refuses the request (HTTP {status}): {said}")
 
     def _unreachable(self, error: httpx2.HTTPError) -> EngineUnreachable:
         match error:

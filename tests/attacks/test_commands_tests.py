@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 
 from assistant.safety.sandbox import Harm
+from assistant.testing.report import TestReport as Report
+from assistant.testing.run import run_tests
 from assistant.workspace.files import Workspace
-from assistant.workspace.tests import TestReport as Report
-from assistant.workspace.tests import run_tests
 from tests.attacks.world import PRELUDE, Attack, World, heard, received, tree
 
 PYTEST = f"env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -q -p no:cacheprovider"

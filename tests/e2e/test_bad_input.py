@@ -98,14 +98,16 @@ def test_no_terminal(kat, repository):
 )
 def test_a_test_command_that_cannot_be_used(kat, repository, command, code, words):
     before = snapshot(repository)
-    one_line(kat("fix", "--repo", repository, "--test", command, "--test-timeout", "2"), code, words)
+    one_line(
+        kat("fix", "--candidates", "1", "--repo", repository, "--test", command, "--test-timeout", "2"), code, words
+    )
     assert snapshot(repository) == before
 
 
 def test_a_test_command_that_prints_megabytes_of_escape_codes(kat, repository, serve):
     noisy = "i=0; while [ $i -lt 4000 ]; do printf '\\033]0;x\\007\\033[31m%01000d' 0; i=$((i+1)); done; exit 1"
     server = serve({"reply": reply("I cannot.")})
-    outcome = kat("fix", "--repo", repository, "--test", noisy, "--engine", server.url)
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--test", noisy, "--engine", server.url)
     assert outcome.code == 1
     assert "\x1b" not in outcome.out + outcome.err
     assert len(server.requests[0]["prompt"]) < 20_000

@@ -79,7 +79,7 @@ FOUR_STEPS = [
 def test_four_steps_end_in_a_patch_that_applies(kat, library, serve, tmp_path):
     server = serve(*FOUR_STEPS)
     before = snapshot(library)
-    outcome = kat("fix", "--repo", library, "--engine", server.url, "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", library, "--engine", server.url, "--json")
     assert outcome.code == 0, outcome.err
     report = json.loads(outcome.out.splitlines()[-1])
     assert report["status"] == "fixed"
@@ -111,7 +111,7 @@ def test_apply_changes_the_files_and_nothing_else(kat, repository, serve):
     server = serve({"reply": reply("", edit, ("finish", {"message": "Done."}), think="The tax is not due.")})
     (repository / "notes.txt").write_text("mine\n")
     index = (repository / ".git/index").read_bytes()
-    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--apply")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url, "--apply")
     assert outcome.code == 0, outcome.err
     assert "+ 1" not in (repository / "shop/price.py").read_text()
     assert (repository / "notes.txt").read_text() == "mine\n"
@@ -127,7 +127,7 @@ def test_apply_changes_the_files_and_nothing_else(kat, repository, serve):
 def test_the_patch_alone_is_on_standard_output(kat, repository, serve, tmp_path):
     edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
     server = serve({"reply": reply("", edit)}, {"reply": reply("Done.")})
-    outcome = kat("fix", "--repo", repository, "--engine", server.url)
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url)
     subprocess.run(["git", "apply", "--check", "-"], cwd=repository, input=outcome.out, text=True, check=True)
 
 
@@ -146,7 +146,7 @@ def test_the_patch_alone_is_on_standard_output(kat, repository, serve, tmp_path)
 )
 def test_only_what_is_proven_is_called_fixed(kat, repository, serve, calls, words):
     server = serve({"reply": reply("", *calls)}, {"reply": reply("Done, all tests pass!"), "times": 0})
-    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url, "--json")
     report = json.loads(outcome.out.splitlines()[-1])
     assert outcome.code == 1
     assert report["status"] == "not_fixed"
@@ -176,7 +176,7 @@ SKIP = "import pytest\n\n\ndef total(prices):\n    pytest.{}('not now')\n"
 )
 def test_cheating_is_not_fixing(kat, repository, serve, calls):
     server = serve({"reply": reply("", *calls)}, {"reply": reply("All tests pass!"), "times": 0})
-    outcome = kat("fix", "--repo", repository, "--test", PYTEST, "--engine", server.url, "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--test", PYTEST, "--engine", server.url, "--json")
     report = json.loads(outcome.out.splitlines()[-1])
     assert (outcome.code, report["status"]) == (1, "not_fixed"), report["message"]
 
@@ -188,7 +188,7 @@ def test_bytes_stay_as_they_are(kat, repository, serve, encoding, newline):
     path.write_bytes(head.replace("\n", newline).encode(encoding))
     edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
     server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
-    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--apply")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url, "--apply")
     assert outcome.code == 0, outcome.err
     assert path.read_bytes() == head.replace(" + 1", "").replace("\n", newline).encode(encoding)
 
@@ -199,7 +199,7 @@ def test_a_patch_that_cannot_be_delivered_is_not_lost(kat, repository, serve, js
     server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
     nowhere = repository / "no/such/folder/x.patch"
     extra = ["--json"] if json_ else []
-    outcome = kat("fix", "--repo", repository, "--engine", server.url, "--patch", nowhere, *extra)
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url, "--patch", nowhere, *extra)
     assert outcome.code == 1
     assert "No such file" in outcome.err
     patch = json.loads(outcome.out.splitlines()[-1])["patch"] if json_ else outcome.out
@@ -209,7 +209,8 @@ def test_a_patch_that_cannot_be_delivered_is_not_lost(kat, repository, serve, js
 def test_words_in_the_output_of_tests_do_not_switch_thinking(kat, repository, serve):
     server = serve({"reply": reply("No.", think="t")})
     command = "echo 'just answer directly'; exit 1"
-    outcome = kat("fix", "--repo", repository, "--test", command, "--engine", server.url, "--think", "on", "--json")
+    options = ["--candidates", "1", "--engine", server.url, "--think", "on", "--json"]
+    outcome = kat("fix", "--repo", repository, "--test", command, *options)
     (step,) = json.loads(outcome.out.splitlines()[-1])["steps"]
     assert (step["request"], step["rule"]) == ("on", "pinned")
 
@@ -222,19 +223,19 @@ def test_installed_dependencies_of_the_original_are_seen(kat, repository, serve)
     command = "PYTHONPATH=.venv/lib python3 -c 'import helper_of_tests' && python3 -m unittest -v"
     edit = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
     server = serve({"reply": reply("", edit)}, {"reply": reply("Done."), "times": 0})
-    outcome = kat("fix", "--repo", repository, "--test", command, "--engine", server.url, "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--test", command, "--engine", server.url, "--json")
     assert outcome.code == 0, outcome.out
     assert (site / "helper_of_tests.py").exists()
 
 
 def test_nothing_to_fix(kat, repository, serve):
     (repository / "shop/price.py").write_text("def total(prices):\n    return sum(prices)\n")
-    outcome = kat("fix", "--repo", repository, "--engine", serve().url, "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", serve().url, "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["status"] == "nothing_to_fix"
 
 
 def test_an_engine_that_is_not_there_is_an_error_in_json_too(kat, repository):
-    outcome = kat("fix", "--repo", repository, "--engine", "http://127.0.0.1:9", "--json")
+    outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", "http://127.0.0.1:9", "--json")
     assert outcome.code == 3
     assert json.loads(outcome.out)["status"] == "error"

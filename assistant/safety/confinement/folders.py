@@ -19,26 +19,34 @@ class FolderError(UserError):
 
 
 def writable_folders(
-    folders: Iterable[Path], environ: Mapping[str, str], repository: Path, config_dirs: Sequence[Path]
+    folders: Iterable[Path],
+    environ: Mapping[str, str],
+    repository: Path,
+    config_dirs: Sequence[Path],
+    at: Path | None = None,
 ) -> tuple[Path, ...]:
-    """`folders` with links resolved. Raises `FolderError` for one that must stay closed, and says why."""
+    """`folders` with links resolved. Raises `FolderError` for one that must stay closed, and says why.
+
+    `at` is the repository that `repository` is a view of.
+    """
     homes = [Path(environ[name]).resolve() for name in ("HOME",) if environ.get(name)]
     ours = [path.resolve() for path in config_dirs]
-    return tuple(_checked(folder, homes, ours, repository) for folder in folders)
+    roots = [repository] if at is None else [repository, at]
+    return tuple(_checked(folder, homes, ours, roots) for folder in folders)
 
 
-def _checked(folder: Path, homes: list[Path], ours: list[Path], repository: Path) -> Path:
+def _checked(folder: Path, homes: list[Path], ours: list[Path], roots: list[Path]) -> Path:
     if not folder.is_absolute():
         raise FolderError(f"{folder} is not an absolute path; write folders out in full, from /")
     place = folder.resolve()
     if not place.is_dir():
         raise FolderError(f"{folder} is not a folder; make it first, or take it out of `sandbox_write`")
-    if reason := _closed(place, homes, ours, repository):
+    if reason := _closed(place, homes, ours, roots):
         raise FolderError(f"{folder} cannot be opened for writing: {reason}")
     return place
 
 
-def _closed(place: Path, homes: list[Path], ours: list[Path], repository: Path) -> str:
+def _closed(place: Path, homes: list[Path], ours: list[Path], roots: list[Path]) -> str:
     """Why a folder must stay closed, or an empty string."""
     if place == Path("/") or is_under(place, _SYSTEM):
         return "it belongs to the system"
@@ -46,7 +54,7 @@ def _closed(place: Path, homes: list[Path], ours: list[Path], repository: Path) 
         return "it holds your home; name a folder inside it"
     if any(is_under(place, [own]) or is_under(own, [place]) for own in ours):
         return "our own settings and sessions are there"
-    if repository in (place, *place.parents) or place in repository.parents:
+    if any(is_under(place, [root]) or is_under(root, [place]) for root in roots):
         return "it holds, or is part of, the repository"
     if ".git" in place.parts or any(_repositories(place)):
         return "there is a git repository in it"

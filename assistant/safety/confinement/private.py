@@ -19,9 +19,12 @@ _NEW = 60.0
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """A new folder, removed at the end with whatever a command left there. A lock on it says that it is in use."""
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+def private_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder in `parent` (the temporary directory), removed at the end with whatever a command left there.
+
+    A lock on it says that it is in use.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -31,15 +34,21 @@ def private_folder() -> Iterator[Path]:
         os.close(lock)
 
 
+def temporary_folders() -> tuple[Path, ...]:
+    """Where our folders may lie: the temporary directory, and shared memory, which can more in containers."""
+    return Path(tempfile.gettempdir()), Path("/dev/shm")  # noqa: S108
+
+
 def remove_abandoned(parent: Path | None = None, *, age: float = _NEW) -> None:
-    """Remove our folders in `parent` (the temporary directory) that are `age` seconds old and whose program is gone.
+    """Remove our folders in `parent` (all places for them) that are `age` seconds old and whose program is gone.
 
     Never raises.
     """
-    with suppress(OSError):
-        for directory in (parent or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*"):
-            with suppress(OSError):
-                _remove_if_abandoned(directory, age)
+    for place in [parent] if parent else temporary_folders():
+        with suppress(OSError):
+            for directory in place.glob(f"{_PREFIX}*"):
+                with suppress(OSError):
+                    _remove_if_abandoned(directory, age)
 
 
 def _remove_if_abandoned(directory: Path, age: float) -> None:

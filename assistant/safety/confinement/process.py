@@ -29,6 +29,7 @@ class CommandResult:
     """How a command ended. A signal N gives exit code 128 + N, the time limit 124; `truncated` says output was cut.
 
     `stopped` is a sentence where the whole run went over a limit and was killed for it; the output ends with it too.
+    `place` is where the repository lay for the command: paths in the output begin with it.
     """
 
     exit_code: int
@@ -37,6 +38,7 @@ class CommandResult:
     truncated: bool
     seconds: float
     stopped: str = ""
+    place: Path | None = None
 
 
 class HeadTail:

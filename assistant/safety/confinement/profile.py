@@ -36,7 +36,10 @@ class Mount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a command is to see of the repository: itself, an overlay on it, or the copy at `copy`."""
+    """What a command is to see of the repository: itself, an overlay on it, or the copy at `copy`.
+
+    Paths are those outside; `inside` says where the command finds them.
+    """
 
     repository: Path
     environ: Mapping[str, str]
@@ -51,6 +54,21 @@ class View:
     """Folders outside the repository that may be written."""
     read: tuple[Path, ...] = ()
     """Folders that stay readable although they lie in hidden ones."""
+    at: Path | None = None
+    """Where the repository is seen, if not where it lies."""
+    layers: tuple[Path, ...] = ()
+    """With `overlay`: folders that are laid over the repository, each over the one before."""
+    written: Path | None = None
+    """With `overlay`: a folder with `files`, which takes what is written, and `work`, of the kernel's own."""
+
+    @property
+    def place(self) -> Path:
+        """Where the command finds the repository."""
+        return self.at or self.repository
+
+    def inside(self, path: Path) -> Path:
+        """Where the command finds what lies at `path`."""
+        return self.place / path.relative_to(self.repository) if is_under(path, (self.repository,)) else path
 
     @property
     def throwaway(self) -> bool:
@@ -95,7 +113,7 @@ def _mounts(view: View) -> Iterator[Mount]:
     for path in hidden:
         size = _TMPFS_BYTES if str(path) in _ROOMY else _SMALL_BYTES
         yield Mount(path, 0, ("--size", size, "--tmpfs", str(path)))
-    needed = (*needed_paths(view.environ, view.repository, hidden), *view.read)
+    needed = (*needed_paths(view.environ, view.place, hidden), *view.read)
     for path in needed:
         yield _read_only(path, 1)
     for path in _reached(view, hidden):
@@ -104,8 +122,8 @@ def _mounts(view: View) -> Iterator[Mount]:
         yield Mount(path, 2, ("--bind", str(path), str(path)))
     yield _repository(view)
     for source, target in view.shown:
-        yield Mount(target, 5, ("--ro-bind", str(source), str(target)))
-    for path in _git_directories(view.repository, hidden):
+        yield _bound(source, view.inside(target), 5)
+    for path in _git_directories(view, hidden):
         yield _read_only(path, 1)
     yield from _masks(view, (*needed, *view.write, view.repository), hidden)
 
@@ -116,33 +134,44 @@ def _reached(view: View, hidden: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def _repository(view: View) -> Mount:
-    path = str(view.repository)
-    if view.overlay:
-        return Mount(view.repository, 2, ("--overlay-src", path, "--tmp-overlay", path))
-    return Mount(view.repository, 2, ("--bind", str(view.copy or path), path))
+    place = str(view.place)
+    if not view.overlay:
+        return Mount(view.place, 2, ("--bind", str(view.copy or view.repository), place))
+    sources = [word for folder in (view.repository, *view.layers) for word in ("--overlay-src", str(folder))]
+    if view.written is None:
+        return Mount(view.place, 2, (*sources, "--tmp-overlay", place))
+    return Mount(
+        view.place, 2, (*sources, "--overlay", *(str(view.written / name) for name in ("files", "work")), place)
+    )
 
 
 def _masks(view: View, shown: tuple[Path, ...], hidden: tuple[Path, ...]) -> Iterator[Mount]:
     for path in _protected(view):
         if path.is_symlink():
-            yield from _linked(path.resolve(), view.repository)
+            yield from _linked(path.resolve(), view)
         elif path.exists():
-            yield _read_only(path, 3)
+            yield _bound(path.resolve(), view.inside(path), 3)
         elif path.parent.is_dir():
-            yield Mount(path, 3, ("--size", _SMALL_BYTES, "--tmpfs", str(path)))
-    for path in (path.resolve() for path in view.config_dirs):
+            yield _empty(view.inside(path), 3)
+    for path in _ours(view):
         visible = is_under(path, shown) or not is_under(path, hidden)
-        if path.is_dir() and visible and path not in view.repository.parents:
-            yield Mount(path, 4, ("--size", _SMALL_BYTES, "--tmpfs", str(path)))
+        if path.is_dir() and visible and path not in view.place.parents:
+            yield _empty(view.inside(path), 4)
     for path in (*map(Path, SECRET_FILES), *_sockets(shown, hidden)):
         if path.exists():
             yield Mount(path, 4, ("--ro-bind", "/dev/null", str(path)))
 
 
-def _linked(target: Path, repository: Path) -> Iterator[Mount]:
+def _linked(target: Path, view: View) -> Iterator[Mount]:
     """Nothing can be mounted on a link; what it leads to is protected, where it could be written at all."""
-    if target.exists() and repository in target.parents:
-        yield _read_only(target, 3)
+    if target.exists() and view.repository in target.parents:
+        yield _bound(target, view.inside(target), 3)
+
+
+def _ours(view: View) -> Iterator[Path]:
+    """The folders of our own settings; one in the repository that a view stands for lies in the view."""
+    for path in (path.resolve() for path in view.config_dirs):
+        yield view.repository / path.relative_to(view.place) if is_under(path, (view.place,)) else path
 
 
 def _sockets(shown: tuple[Path, ...], hidden: tuple[Path, ...]) -> Iterator[Path]:
@@ -161,7 +190,7 @@ def _protected(view: View) -> Iterator[Path]:
     """What of the repository no command may write: its git directory and links, and our own settings."""
     yield view.repository / ".git"
     yield from _submodules(view.repository)
-    for path in (path.resolve() for path in view.config_dirs):
+    for path in _ours(view):
         if view.repository in path.parents and not path.exists():
             yield _first_missing(path)
 
@@ -183,18 +212,18 @@ def _submodules(repository: Path) -> Iterator[Path]:
             yield link
 
 
-def _git_directories(repository: Path, hidden: tuple[Path, ...]) -> Iterator[Path]:
+def _git_directories(view: View, hidden: tuple[Path, ...]) -> Iterator[Path]:
     """The git directory of a linked work tree or submodule, if hidden, and only if it names this work tree itself."""
-    link = repository / ".git"
+    link = view.repository / ".git"
     if not link.is_file():
         return
-    directory = (repository / _text(link).removeprefix("gitdir:").strip()).resolve()
+    directory = (view.place / _text(link).removeprefix("gitdir:").strip()).resolve()
     if not is_under(directory, hidden):
         return
-    if _is_work_tree_of(directory, link):
+    if _is_work_tree_of(directory, view.place / ".git"):
         yield (directory / _text(directory / "commondir").strip()).resolve()
     found = _WORK_TREE.search(_text(directory / "config"))
-    if found and (directory / found[1].strip('"')).resolve() == repository:
+    if found and (directory / found[1].strip('"')).resolve() == view.place:
         yield directory
 
 
@@ -211,4 +240,12 @@ def _text(path: Path) -> str:
 
 
 def _read_only(path: Path, rank: int) -> Mount:
-    return Mount(path, rank, ("--ro-bind", str(path.resolve()), str(path)))
+    return _bound(path.resolve(), path, rank)
+
+
+def _bound(source: Path, place: Path, rank: int) -> Mount:
+    return Mount(place, rank, ("--ro-bind", str(source), str(place)))
+
+
+def _empty(place: Path, rank: int) -> Mount:
+    return Mount(place, rank, ("--size", _SMALL_BYTES, "--tmpfs", str(place)))

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -5,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from assistant.safety.sandbox import Sandbox, detect
+from assistant.testing.commands import find_test_command, find_tests, is_test_file, with_target
+from assistant.testing.outcomes import read_outcomes
+from assistant.testing.run import run_tests
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace
-from assistant.workspace.tests import find_test_command, is_test_file, read_outcomes, run_tests, with_target
 
 PYTEST = f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest"
 
@@ -105,35 +108,66 @@ async def test_what_tests_write_is_thrown_away_unless_asked_for(root: Path, sand
     assert (root / "made").exists()
 
 
-def test_other_runners() -> None:
-    go = "=== RUN TestA\n--- PASS: TestA (0.00s)\n    --- FAIL: TestB/x (0.00s)\n"
-    assert read_outcomes(go) == (("TestA",), ("TestB/x",))
-    cargo = "test tests::a ... ok\ntest tests::b ... FAILED\ntest src/lib.rs - f (line 3) ... ok\n"
-    assert read_outcomes(cargo) == (("tests::a", "src/lib.rs"), ("tests::b",))
-
-
 def test_a_printed_line_is_no_outcome() -> None:
     output = "PASSED forged::id\n=== short test summary info ===\nFAILED a.py::t - PASSED b.py::u\nERROR b.py\n"
     assert read_outcomes(output) == ((), ("a.py::t", "b.py"))
 
 
+DOTNET = "dotnet test --nologo --logger 'console;verbosity=normal'"
+BUILT = "cmake --build build && ctest --test-dir build --output-on-failure"
+NONE = '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'
+
+
+def script(command: str) -> str:
+    return json.dumps({"scripts": {"test": command}})
+
+
 @pytest.mark.parametrize(
     ("files", "command"),
     [
-        ({"package.json": '{"scripts": {"test": "jest"}}'}, "npm test"),
-        ({"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'}, None),
+        ({"package.json": script("jest")}, "npm test -- --verbose"),
+        ({"package.json": script("tsc && vitest run"), "pnpm-lock.yaml": ""}, "pnpm test --reporter=verbose"),
+        ({"package.json": script("jest && tsc"), "yarn.lock": ""}, "yarn test"),
+        ({"package.json": script("node --test"), "bun.lock": ""}, "bun run test"),
+        ({"package.json": NONE}, None),
+        ({"package.json": NONE, ".mocharc.json": "{}"}, "npx mocha"),
         ({"package.json": "not json"}, None),
-        ({"go.mod": "module x"}, "go test ./..."),
-        ({"Cargo.toml": ""}, "cargo test"),
+        ({"package.json": script("mocha"), "pyproject.toml": "[tool.ruff]"}, "npm test"),
+        ({"deno.json": '{"tasks": {"test": "deno test"}}'}, "deno task test"),
+        ({"go.mod": "module x", "Makefile": "test:\n"}, "go test ./..."),
+        ({"Cargo.toml": ""}, "cargo test --no-fail-fast"),
+        ({"Cargo.toml": "[workspace]\nmembers = []"}, "cargo test --workspace --no-fail-fast"),
+        ({"pom.xml": ""}, "mvn -q test"),
+        ({"pom.xml": "", "mvnw": ""}, "./mvnw -q test"),
+        ({"build.gradle.kts": "", "gradlew": ""}, "./gradlew test --continue --console=plain"),
+        ({"CMakeLists.txt": "enable_testing()", "build/CMakeCache.txt": ""}, BUILT),
+        ({"CMakeLists.txt": "Include(CTest)"}, f"cmake -B build && {BUILT}"),
+        ({"CMakeLists.txt": "project(x)", "Makefile": "check:\n"}, "make check"),
+        ({"x.sln": ""}, DOTNET),
+        ({"Gemfile": "", ".rspec": ""}, "bundle exec rspec"),
+        ({"mix.exs": ""}, "mix test --trace"),
+        ({"phpunit.xml": ""}, "vendor/bin/phpunit --testdox"),
         ({"Makefile": "all:\n\ttrue\ntest: all\n\ttrue\n"}, "make test"),
         ({"Makefile": "test := 1\n"}, None),
         ({"a.txt": ""}, None),
+        ({"go app/go.mod": "", "web/node_modules/x/Cargo.toml": ""}, "cd 'go app' && go test ./..."),
+        ({"a/b/go.mod": "", "z/Cargo.toml": ""}, "cd z && cargo test --no-fail-fast"),
+        ({"a/b/c/d/go.mod": ""}, None),
     ],
 )
 def test_the_command_is_found(root: Path, files: dict[str, str], command: str | None) -> None:
     for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     assert find_test_command(Workspace(root)) == command
+
+
+def test_what_said_so_is_named(root: Path) -> None:
+    (root / "app").mkdir()
+    (root / "app/go.mod").write_text("")
+    found = find_tests(Workspace(root))
+    assert found is not None
+    assert found.why == "app/go.mod"
 
 
 def fake_python(folder: Path, *, has_pytest: bool) -> str:
@@ -150,6 +184,29 @@ def test_pytest_if_the_python_on_the_path_has_it(root: Path, tmp_path: Path, fil
     (root / file).write_text("")
     path = fake_python(tmp_path / "bin", has_pytest=True)
     assert find_test_command(Workspace(root), {"PATH": path}) == "python -m pytest -q"
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"setup.py": "", "noxfile.py": "", "tox.ini": ""}, "tox -q"),
+        ({"pyproject.toml": "[tool.poe.tasks]\ntest = 'x'"}, "poe test"),
+        ({"pyproject.toml": ""}, "python -m unittest discover -v"),
+        ({"manage.py": ""}, "python manage.py test -v 2"),
+        ({"sub/pyproject.toml": "", "sub/tests/test_a.py": ""}, "cd sub && python -m unittest discover -v"),
+    ],
+)
+def test_without_pytest_what_the_project_says(root: Path, tmp_path: Path, files: dict[str, str], command: str) -> None:
+    path = fake_python(tmp_path / "bin", has_pytest=False)
+    for name in ("tox", "poe"):
+        (tmp_path / "bin" / name).write_text("")
+        (tmp_path / "bin" / name).chmod(0o755)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    found = find_tests(Workspace(root), {"PATH": path}, python="/none")
+    assert found is not None
+    assert found.command == command
 
 
 def test_our_own_pytest_if_the_path_has_none(root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,222 @@
+"""The search for a patch: strategies make attempts, the verifier judges them, the smallest good one wins."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from assistant.events import Event, Notice
+from assistant.fix.agent import Order, agent_attempt
+from assistant.fix.bench import Bench
+from assistant.fix.candidates import SAMPLES, Plan, attempts_for, fix_prompt, plans, waves
+from assistant.fix.lines import is_small, line_attempts
+from assistant.fix.localise import shown_to_model
+from assistant.fix.report import AttemptLine, FixReport
+from assistant.fix.stages import Attempt, Localisation, Reproduction, Verdict
+from assistant.fix.verify import Verifier
+from assistant.records import StepRecord
+from assistant.workspace.outline import roughly
+from model.engine import Engine, EngineInfo
+
+_SUSPECTS_SHOWN = 300
+"""Tokens of suspects that the agent is shown, and lines of them that a report keeps; our choice."""
+_SUSPECTS_KEPT = 20
+
+
+class Search:
+    """One search. `deadline` is on the monotonic clock: then no new attempt is begun, and the agent stops.
+
+    `stamp` is the fingerprint of the user's files as they were when the tests first ran.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        engine: Engine,
+        found: Reproduction,
+        where: Localisation,
+        watch: Callable[[Event], None],
+        note: Callable[[FixReport], None],
+        *,
+        deadline: float,
+        stamp: str,
+    ) -> None:
+        self._bench, self._engine, self._found, self._where = bench, engine, found, where
+        self._watch, self._note, self._deadline, self._stamp = watch, note, deadline, stamp
+        self._verifier = Verifier(bench, found)
+        self._verdicts: dict[str, Verdict] = {}
+        self._best: tuple[Attempt, Verdict] | None = None
+        self._lines: list[AttemptLine] = []
+        self._steps: list[StepRecord] = [*found.steps]
+        self._tokens = found.tokens
+
+    async def run(self) -> FixReport:
+        """Attempts of every strategy that suits the engine, until one holds or time or tokens are used up."""
+        info = await self._engine.info()
+        self._note(self.report())
+        strategy = self._bench.request.strategy
+        if strategy == "line" or (strategy is None and is_small(info)):
+            await self._by_lines()
+        if strategy != "line" and not self._done:
+            await self._by_agent(info)
+        if self._best and self._fixed:
+            attempt, verdict = self._best
+            self._best = attempt, await self._verifier.still(verdict, self._stamp)
+        return self.report()
+
+    def report(self) -> FixReport:
+        """What there is so far."""
+        attempt, verdict = self._best or (None, None)
+        status, message = self._status(verdict)
+        delivered = self._verifier.delivered(verdict.changes) if verdict else self._found.own_test
+        return FixReport(
+            status="fixed" if status else "not_fixed",
+            message=message,
+            test_command=self._bench.command,
+            failed_before=self._found.failing,
+            failed_after=verdict.after.failed if verdict and verdict.after else self._found.failing,
+            patch=delivered.patch(),
+            files=delivered.files,
+            candidates=len(self._lines),
+            steps=tuple(self._steps),
+            tokens=self._tokens,
+            receipt=verdict.receipt if verdict else None,
+            strategy=attempt.strategy if attempt else "",
+            flaky=self._found.flaky,
+            own_test=self._found.own_test.patch(),
+            suspects=self._where.lines[:_SUSPECTS_KEPT],
+            sources=self._where.sources,
+            attempts=tuple(self._lines),
+            views=self._bench.views.kind,
+        )
+
+    @property
+    def _done(self) -> bool:
+        return self._fixed or time.monotonic() >= self._deadline or self._tokens_left == 0
+
+    @property
+    def _fixed(self) -> bool:
+        return self._best is not None and self._best[1].fixed
+
+    @property
+    def _tokens_left(self) -> int | None:
+        budget = self._bench.request.budget_tokens
+        return None if budget is None else max(0, budget - self._tokens.written)
+
+    def _status(self, verdict: Verdict | None) -> tuple[bool, str]:
+        """Whether it is fixed, and what to say."""
+        if verdict is None:
+            return False, "No attempt was made: time or tokens were used up before."
+        if not self._verifier.must:
+            return False, f"No test shows the issue, so nothing is proven. {verdict.why}"
+        many = f" ({len(self._lines)} attempts)" if len(self._lines) > 1 and not verdict.fixed else ""
+        said = f" {self._said}" if not verdict.fixed and self._said else ""
+        return verdict.fixed, f"{verdict.why}{many}{said}"
+
+    @property
+    def _said(self) -> str:
+        return self._best[0].said if self._best else ""
+
+    async def _by_lines(self) -> None:
+        request = self._bench.request
+        drawn = line_attempts(
+            self._engine,
+            self._bench.workspace,
+            self._found,
+            self._where,
+            samples=request.samples or SAMPLES,
+            tokens=self._tokens_left,
+            seed=request.settings.seed or 0,
+        )
+        self._watch(Notice("info", f"Single lines are drawn for {_places(self._where)}."))
+        async for attempt in drawn:
+            await self._judge(attempt)
+            if self._done:
+                break
+
+    async def _by_agent(self, info: EngineInfo) -> None:
+        request = self._bench.request
+        batches = info.batches
+        count = request.candidates or attempts_for(info, batches=batches)
+        planned = plans(count, request.settings.think)
+        for wave in waves(planned, batches=batches):
+            await self._wave(wave, planned.index(wave[0]) + 1, count)
+            if self._done:
+                break
+
+    async def _wave(self, wave: Sequence[Plan], first: int, count: int) -> None:
+        async for attempt in self._made(wave, first, count):
+            await self._judge(attempt)
+
+    async def _made(self, wave: Sequence[Plan], first: int, count: int) -> AsyncIterator[Attempt]:
+        """The attempts of a wave, as they end; only the first one is watched step by step."""
+        running = []
+        for place, plan in enumerate(wave):
+            if count > 1:
+                self._watch(Notice("info", f"Attempt {first + place} of {count}, thinking {plan.think.value}."))
+            watch = self._watch if place == 0 else _nobody
+            order = self._order(plan, len(wave))
+            running.append(asyncio.ensure_future(agent_attempt(self._bench, self._engine, order, watch)))
+        try:
+            for done in asyncio.as_completed(running):
+                yield await done
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _order(self, plan: Plan, wave: int) -> Order:
+        request, workspace = self._bench.request, self._bench.workspace
+        left = self._tokens_left
+        suspects = shown_to_model(self._where, lambda path: workspace.read(path).text, roughly, _SUSPECTS_SHOWN)
+        return Order(
+            fix_prompt(self._found, request.issue, suspects, self._lines),
+            request.issue or "",
+            plan.think,
+            plan.temperature,
+            None if left is None else max(1, left // wave),
+            max(1.0, self._deadline - time.monotonic()),
+            self._found.own_test,
+        )
+
+    async def _judge(self, attempt: Attempt) -> None:
+        """Verify an attempt, unless an equal one was, and keep the best."""
+        started = time.monotonic()
+        self._steps += attempt.steps
+        self._tokens += attempt.tokens
+        digest = attempt.changes.digest
+        known = self._verdicts.get(digest)
+        verdict = known or await self._verifier.verify(attempt.changes)
+        self._verdicts[digest] = verdict
+        if self._best is None or await asyncio.to_thread(_better, verdict, self._best[1]):
+            self._best = (attempt, verdict)
+        self._lines.append(_line(attempt, verdict, time.monotonic() - started, again=known is not None))
+        self._note(self.report())
+
+
+def _nobody(_: Event) -> None:
+    """Attempts beside the first one are not watched."""
+
+
+def _better(one: Verdict, other: Verdict) -> bool:
+    """Proven, then more mended, fewer lost, smaller."""
+    if (one.fixed, one.mended - one.lost) != (other.fixed, other.mended - other.lost):
+        return (one.fixed, one.mended - one.lost) > (other.fixed, other.mended - other.lost)
+    if not (one.changes and other.changes):
+        return bool(one.changes)
+    return one.changes.size() < other.changes.size()
+
+
+def _line(attempt: Attempt, verdict: Verdict, seconds: float, *, again: bool) -> AttemptLine:
+    took = sum(sum((s.seconds.first_token, s.seconds.decode, s.seconds.tools)) for s in attempt.steps) + seconds
+    why = f"The same as before: {verdict.why}" if again else verdict.why
+    files, think = attempt.changes.files, attempt.think.value
+    return AttemptLine(
+        attempt.strategy, think, attempt.temperature, verdict.fixed, why, files, attempt.tokens, round(took, 3)
+    )
+
+
+def _places(where: Localisation) -> str:
+    names = [f"{function.name} ({function.path})" for function in where.functions[:3]]
+    return ", ".join(names) or "no function: none is suspect"

@@ -1,0 +1,81 @@
+"""What a patch makes of files, without touching them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from assistant.errors import UserError
+from assistant.fix.changes import Change, Changes, FileState
+
+_RENAMED = re.compile(r"^rename from (.+)$", re.MULTILINE)
+_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_DIR": os.devnull}
+
+
+def changes_of(patch: str, root: Path) -> Changes:
+    """The changes that `git apply` would make in `root`, which is only read.
+
+    Raises:
+        UserError: the patch does not apply there.
+    """
+    if not patch.strip():
+        return Changes()
+    with tempfile.TemporaryDirectory(prefix="kat-patch-") as folder:
+        place = Path(folder)
+        names = sorted({*_touched(patch, place), *_RENAMED.findall(patch)})
+        before = {name: _state(root, name) for name in names}
+        for name in names:
+            _lay(root, place, name)
+        _apply(place, "--whitespace=nowarn", stdin=patch)
+        return Changes.of(Change(name, before[name], _state(place, name)) for name in names)
+
+
+def _touched(patch: str, place: Path) -> list[str]:
+    rows = [row for row in _apply(place, "--numstat", "-z", stdin=patch).split("\0") if row]
+    return [row.split("\t", 2)[-1] for row in rows]
+
+
+def _apply(place: Path, *options: str, stdin: str) -> str:
+    text = stdin if stdin.endswith("\n") else f"{stdin}\n"
+    done = subprocess.run(
+        ["git", "-c", "core.quotePath=false", "apply", *options, "-"],
+        cwd=place,
+        env={"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT},
+        input=text.encode("utf-8", "surrogateescape"),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"the patch does not apply: {reason}")
+    return os.fsdecode(done.stdout)
+
+
+def _lay(root: Path, place: Path, name: str) -> None:
+    """Put a file of `root`, if it is there, at the same path in `place`."""
+    source, target = root / name, place / name
+    if _leaves(root, name):
+        raise UserError(f"the patch changes {name}, which is not in the repository")
+    if source.is_file() or source.is_symlink():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _leaves(root: Path, name: str) -> bool:
+    parts = Path(name).parts
+    outside = ".." in parts or Path(name).is_absolute() or ".git" in parts
+    return outside or not (root / name).parent.resolve().is_relative_to(root.resolve())
+
+
+def _state(root: Path, name: str) -> FileState | None:
+    path = root / name
+    if path.is_symlink():
+        return FileState(os.fsencode(path.readlink()), "120000")
+    if not path.is_file() or _leaves(root, name):
+        return None
+    return FileState(path.read_bytes(), "100755" if os.access(path, os.X_OK) else "100644")

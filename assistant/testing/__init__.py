@@ -1,0 +1,1 @@
+"""The tests of a repository: how they are run, and what came of each."""
