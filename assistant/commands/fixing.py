@@ -10,6 +10,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assistant.commands.opening import engine_from, repository_root
 from assistant.config import Settings, state_dir
@@ -18,6 +19,9 @@ from assistant.fix.progress import Progress
 from assistant.fix.report import FixReport, Status
 from assistant.fix.request import FixRequest
 from assistant.safety.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from assistant.fix.run import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class Wanted:
         instance = read_instance(self.instance)
         check_base(instance, root)
         return request_for(instance, request)
+
+    def judge(self, root: Path) -> Judge | None:
+        """What has the last word on a patch: the tests of the instance, which nobody was shown."""
+        if self.instance is None:
+            return None
+        from assistant.tasks.instance import judged, read_instance
+
+        instance = read_instance(self.instance)
+        return lambda report, tests: judged(instance, report, root, tests)
 
     def _issue(self) -> str | None:
         if self.issue_file is None:
@@ -89,7 +102,7 @@ def fix_one(wanted: Wanted, delivery: Delivery) -> int:
         delivery.check(request.repository)
         enter(request.repository)
         with _muted(delivery):
-            report = asyncio.run(_report(request, progress, show=not delivery.json))
+            report = asyncio.run(_report(wanted, request, progress, show=not delivery.json))
         _deliver(report, request, wanted, delivery)
     except (Exception, KeyboardInterrupt) as error:
         report = _broken(progress.report, error)
@@ -111,12 +124,13 @@ def enter(repository: Path) -> None:
     enter_namespace(repository, state_dir(os.environ))
 
 
-async def _report(request: FixRequest, progress: Progress, *, show: bool) -> FixReport:
+async def _report(wanted: Wanted, request: FixRequest, progress: Progress, *, show: bool) -> FixReport:
     from assistant.fix.run import fix
     from assistant.protocols.text import TextOutput
 
+    judge = wanted.judge(request.repository)
     watch = TextOutput(sys.stderr, sys.stderr).show if show else lambda _: None
-    return await fix(request, lambda: engine_from(request.settings), watch, progress)
+    return await fix(request, lambda: engine_from(request.settings), watch, progress, judge)
 
 
 def _deliver(report: FixReport, request: FixRequest, wanted: Wanted, delivery: Delivery) -> None:

@@ -48,7 +48,7 @@ async def _attempt(bench: Bench, view: View, engine: Engine, order: Order, watch
 
     request = bench.request
     pilot = await open_pilot(
-        Place(view.root, named=request.repository, snapshots=view.root.parent / "snapshots"),
+        Place(view.root, named=request.repository, snapshots=view.snapshots),
         Lent(engine),
         _settings(bench, order),
         allow=("edit", "command", *request.allow),

@@ -43,7 +43,7 @@ async def reproduce(
         UserError: the tests did not run, or not in time.
         EngineError: `write_test` needed an engine that does not answer.
     """
-    before = await bench.tests(bench.request.hidden)
+    before = await bench.tests()
     if not before.ran:
         raise UserError(f"{before.problem} (say how they run with --test COMMAND, how long with --test-timeout)")
     if not before.named and before.exit_code == 0 and is_piped(bench.command):
@@ -51,14 +51,9 @@ async def reproduce(
             "the test command's pipe hides both its exit code and the names of the tests; leave the pipe out"
         )
     found = await _Sieve(bench, before, note).sift()
-    if write_test is None or found.failing or _fails(found.before, found.flaky):
+    if write_test is None or found.fails:
         return found
     return await _Issue(bench, found, write_test, note).shown()
-
-
-def _fails(report: TestReport, flaky: Sequence[str]) -> bool:
-    """Whether the exit code says that something fails, and no test that is flaky explains it."""
-    return report.exit_code != 0 and not flaky
 
 
 @dataclass(slots=True)
@@ -106,7 +101,7 @@ class _Sieve:
     async def _selected(self, names: Sequence[str]) -> TestReport | None:
         """A run of these tests; None where they cannot be run apart, or the run told nothing."""
         command = with_tests(self.bench.command, names)
-        report = await self.bench.tests(self.bench.request.hidden, command=command) if command else None
+        report = await self.bench.tests(command=command) if command else None
         return report if report is not None and report.ran and report.named else None
 
     async def _whole(self) -> TestReport | None:
@@ -114,7 +109,7 @@ class _Sieve:
         if self.before.seconds > _SHARE * self.bench.request.timeout / _AGAIN:
             self.note(f"The tests take {self.before.seconds:.0f} seconds: not run again to find flaky ones.")
             return None
-        report = await self.bench.tests(self.bench.request.hidden)
+        report = await self.bench.tests()
         return report if report.ran else None
 
     def _asked_for(self, failing: Sequence[str]) -> tuple[str, ...]:
@@ -151,7 +146,7 @@ class _Issue:
         """What fails with these tests every time, or what to tell who wrote them."""
         if not tests:
             return None, "No test was written. Add a test to a test file that fails because of the issue."
-        reports = [await self.bench.tests(tests.over(self.bench.request.hidden)) for _ in range(_AGAIN)]
+        reports = [await self.bench.tests(tests) for _ in range(_AGAIN)]
         failing = [name for name in reports[0].failed if all(name in report.failed for report in reports)]
         by_exit_code = not reports[0].named and all(report.ran and report.exit_code for report in reports)
         hint = self._objection(tests, reports, failing) if not by_exit_code else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from assistant.config import Settings
-from assistant.fix.changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +16,7 @@ class FixRequest:
     `tests` are ids that must pass in the end, where somebody knows them (a task); else those that failed before must.
     `candidates` is how many attempts the agent has and `samples` how many single lines are drawn (None: by the
     engine); `strategy` None tries single lines first where the model is small, and then the agent. `budget_tokens`
-    limits what the model writes in all of them. `hidden` are tests that are laid over the files whenever tests run,
-    and that the model is not shown. `allow` are rules beyond what a sandbox makes harmless.
+    limits what the model writes in all of them. `allow` are rules beyond what a sandbox makes harmless.
     """
 
     repository: Path
@@ -33,4 +31,3 @@ class FixRequest:
     samples: int | None = None
     strategy: Literal["line", "agent"] | None = None
     budget_tokens: int | None = None
-    hidden: Changes = field(default_factory=Changes)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import import_module
 
 from assistant.errors import RefusedError, UserError
 from assistant.events import Event, Notice
@@ -27,6 +28,7 @@ from assistant.safety.choice import sandbox_for
 from assistant.safety.rules import read_rule
 from assistant.safety.sandbox import Harm, Sandbox
 from assistant.testing.commands import find_test_command
+from assistant.testing.report import TestReport
 from assistant.workspace.files import Workspace
 from model.engine import Engine
 
@@ -34,14 +36,19 @@ _LOOKING = 0.1
 """The part of the time that finding the place of the fault may take, and the most seconds of it; our choice."""
 _LONGEST_LOOK = 90.0
 
+Judge = Callable[[FixReport, Callable[[Changes], Awaitable[TestReport]]], Awaitable[FixReport]]
+
 
 async def fix(
     request: FixRequest,
     open_engine: Callable[[], Awaitable[Engine]],
     watch: Callable[[Event], None] = lambda _: None,
     progress: Progress | None = None,
+    judge: Judge | None = None,
 ) -> FixReport:
     """Try to make the failing tests pass; what was found is in `progress`, also where this is cancelled.
+
+    `judge` has the last word: it gets the report, and what runs all tests on changed files.
 
     Raises:
         RefusedError: no sandbox keeps what is run here from the rest of the machine, and no rule allows that.
@@ -55,6 +62,7 @@ async def fix(
         engine = _Opening(open_engine)
         try:
             report = await _fix(bench, engine, watch, progress, started)
+            report = await judge(report, bench.tests) if judge else report
         finally:
             await engine.aclose()
     report = replace(report, seconds=round(time.monotonic() - started, 3))
@@ -105,22 +113,24 @@ async def _fix(
         return await agent_attempt(bench, await engine.get(), order, watch)
 
     stamp = await asyncio.to_thread(fingerprint, bench.workspace.root)
-    found = await reproduce(bench, write_test if request.issue else None)
+    found = await reproduce(bench, write_test if request.issue else None, lambda text: watch(Notice("info", text)))
     watch(Notice("info", _summary(found)))
-    if not found.failing and not request.issue:
+    if not found.fails and not request.issue:
         return _nothing(bench, found)
     left = request.timeout - (time.monotonic() - started)
-    opened = asyncio.ensure_future(engine.get())
-    where = await localise(bench, found, issue=request.issue, seconds=min(_LONGEST_LOOK, left * _LOOKING))
-    search = Search(
-        bench, await opened, found, where, watch, progress.note, deadline=started + request.timeout, stamp=stamp
+    where, opened, _ = await asyncio.gather(
+        localise(bench, found, issue=request.issue, seconds=min(_LONGEST_LOOK, left * _LOOKING)),
+        engine.get(),
+        asyncio.to_thread(import_module, "assistant.opening"),  # it takes a second, which the tests take anyway
     )
+    deadline = started + request.timeout
+    search = Search(bench, opened, found, where, watch, progress.note, deadline=deadline, stamp=stamp)
     return await search.run()
 
 
 def _summary(found: Reproduction) -> str:
     if not found.failing:
-        return "No test fails."
+        return f"The tests fail (exit code {found.before.exit_code})." if found.fails else "No test fails."
     names = ", ".join(found.failing[:3]) + (", …" if len(found.failing) > 3 else "")
     flaky = f"; {len(found.flaky)} flaky, set apart" if found.flaky else ""
     written = "; the agent wrote a test that shows the issue" if found.own_test else ""

@@ -69,7 +69,7 @@ class Search:
         """What there is so far."""
         attempt, verdict = self._best or (None, None)
         status, message = self._status(verdict)
-        delivered = self._verifier.delivered(verdict.changes) if verdict else self._found.own_test
+        delivered = self._verifier.laid(verdict.changes) if verdict else self._found.own_test
         return FixReport(
             status="fixed" if status else "not_fixed",
             message=message,
@@ -108,7 +108,7 @@ class Search:
         """Whether it is fixed, and what to say."""
         if verdict is None:
             return False, "No attempt was made: time or tokens were used up before."
-        if not self._verifier.must:
+        if not (self._verifier.must or self._found.fails):
             return False, f"No test shows the issue, so nothing is proven. {verdict.why}"
         many = f" ({len(self._lines)} attempts)" if len(self._lines) > 1 and not verdict.fixed else ""
         said = f" {self._said}" if not verdict.fixed and self._said else ""

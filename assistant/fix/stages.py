@@ -28,6 +28,11 @@ class Reproduction:
     steps: tuple[StepRecord, ...] = ()
     tokens: Tokens = field(default_factory=Tokens)
 
+    @property
+    def fails(self) -> bool:
+        """Whether something does: a test by its name, or the exit code where no flaky test explains that."""
+        return bool(self.failing) or (self.before.exit_code != 0 and not self.flaky)
+
 
 @dataclass(frozen=True, slots=True)
 class SuspectFunction:

@@ -86,17 +86,13 @@ class Verifier:
         return changes.where(lambda path: not is_of_the_tests(path, self.found.before))
 
     def laid(self, kept: Changes) -> Changes:
-        """What the tests run on: the attempt, and the tests that were given or written first."""
-        return kept.over(self.found.own_test).over(self.bench.request.hidden)
-
-    def delivered(self, kept: Changes) -> Changes:
-        """What the user gets: the attempt, and the test that was written for it."""
+        """What the tests run on and the user gets: the attempt, and the test that was written for it."""
         return kept.over(self.found.own_test)
 
     @property
     def must(self) -> tuple[str, ...]:
-        """The tests that must pass."""
-        return self.bench.request.tests or self.found.failing
+        """The tests that must pass; a flaky one can prove nothing."""
+        return tuple(name for name in self.bench.request.tests or self.found.failing if name not in self.found.flaky)
 
     @property
     def _passing(self) -> tuple[str, ...]:

@@ -1,22 +1,26 @@
 """One instance of a benchmark in SWE-bench's form, to be solved in a checkout that is there already.
 
-The problem statement is the issue, and the tests of FAIL_TO_PASS must pass in the end. The tests that belong to the
-solution (`test_patch`) are laid over the files whenever an attempt is verified, and stand in none that the model sees;
-the solution itself (`patch`) is never read.
+The problem statement is the issue. The tests that belong to the solution (`test_patch`) take no part in the work: not
+in what is shown to the model, nor in the choice between attempts. They are laid over the patch that is handed over,
+once, and then FAIL_TO_PASS and PASS_TO_PASS must pass. The solution itself (`patch`) is never read.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
+from assistant.fix.changes import Changes
+from assistant.fix.report import FixReport
 from assistant.fix.request import FixRequest
+from assistant.fix.verify import passes
 from assistant.tasks.patched import changes_of
+from assistant.testing.report import TestReport
 from assistant.workspace.git import GitReader
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -65,16 +69,47 @@ def check_base(instance: Instance, root: Path) -> None:
 
 
 def request_for(instance: Instance, request: FixRequest) -> FixRequest:
-    """The request with what the instance asks for.
+    """The request with the issue; FAIL_TO_PASS is a part of it only where those tests are in the checkout already.
 
     Raises:
         UserError: its tests do not apply to the repository.
     """
+    hidden = _hidden(instance, request.repository)
+    return replace(request, issue=instance.problem, tests=() if hidden else instance.fail_to_pass)
+
+
+async def judged(
+    instance: Instance, report: FixReport, root: Path, tests: Callable[[Changes], Awaitable[TestReport]]
+) -> FixReport:
+    """The report with the verdict of the hidden tests, laid over the patch in the repository at `root`.
+
+    `tests` runs all tests on changed files, as `Bench.tests` does. It is run once, when nothing is attempted any more.
+
+    Raises:
+        UserError: the patch or the hidden tests do not apply.
+    """
+    hidden = _hidden(instance, root)
+    if not hidden or not report.patch:
+        return report
+    after = await tests(hidden.over(changes_of(report.patch, root)))
+    missing = [name for name in (*instance.fail_to_pass, *instance.pass_to_pass) if not passes(name, after)]
+    why = after.problem if after.timed_out or not after.ran else _verdict(instance, missing)
+    return replace(report, status="not_fixed" if missing or not after.ran else "fixed", message=why)
+
+
+def _verdict(instance: Instance, missing: list[str]) -> str:
+    if missing:
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return f"Of the tests of {instance.id}, {missing[0]} does not pass{others}."
+    failed, passed = len(instance.fail_to_pass), len(instance.pass_to_pass)
+    return f"All tests of {instance.id} pass: {failed} that failed, and {passed} that passed before."
+
+
+def _hidden(instance: Instance, root: Path) -> Changes:
     try:
-        hidden = changes_of(instance.test_patch, request.repository)
+        return changes_of(instance.test_patch, root)
     except UserError as error:
-        raise UserError(f"the tests of {instance.id} cannot be laid over {request.repository}: {error}") from None
-    return replace(request, issue=instance.problem, tests=instance.fail_to_pass, hidden=hidden)
+        raise UserError(f"the tests of {instance.id} cannot be laid over {root}: {error}") from None
 
 
 def _object(text: str) -> Any:

@@ -119,14 +119,6 @@ async def test_a_real_failure_and_one_that_stands_only_behind_another_test(bench
     assert (await reproduce(asked)).failing == ("test_it.T.test_behind",)
 
 
-async def test_hidden_tests_are_laid_over(bench: Bench) -> None:
-    bench = with_suite(bench, GOOD)
-    hidden = added("test_hidden.py", HEAD + BAD)
-    found = await reproduce(replace(bench, request=replace(bench.request, hidden=hidden)))
-    assert found.failing == ("test_hidden.T.test_bad",)
-    assert not (bench.workspace.root / "test_hidden.py").exists()
-
-
 async def test_names_decide_where_a_pipe_loses_the_exit_code(bench: Bench) -> None:
     found = await reproduce(with_suite(bench, GOOD, BAD, command=f"{UNITTEST} 2>&1 | tee log"))
     assert (found.before.exit_code, found.failing) == (0, ("test_it.T.test_bad",))

@@ -17,12 +17,13 @@ from assistant.records import Tokens
 from assistant.tasks.batch import Outcomes, fix_tasks, settings_digest
 from assistant.tasks.checkout import checked_out
 from assistant.tasks.fixing import request_of
-from assistant.tasks.instance import check_base, read_instance, request_for
+from assistant.tasks.instance import Instance, check_base, judged, read_instance, request_for
 from assistant.tasks.patched import changes_of
 from assistant.tasks.predictions import Predictions
 from assistant.tasks.several import several
 from assistant.tasks.storing import append_line, read_lines
 from assistant.tasks.task import Task, read_task, read_tasks, write_task
+from assistant.testing.report import TestReport
 from model.engine import EngineUnreachable
 from tests.e2e.conftest import git, make_repository
 
@@ -304,13 +305,46 @@ def test_an_instance_becomes_a_request_that_hides_its_tests(checkout, tmp_path):
     check_base(instance, checkout)
     request = request_for(instance, FixRequest(checkout, Settings()))
     assert request.issue == "It is wrong."
-    assert request.tests == ("tests/test_a.py::test_a", "tests.test_b.T.test_b", "t.T.test_c")
-    assert request.hidden.files == ("tests/test_a.py",)
+    assert instance.fail_to_pass == ("tests/test_a.py::test_a", "tests.test_b.T.test_b", "t.T.test_c")
+    assert request.tests == ()
+    assert request_for(replace(instance, test_patch=""), request).tests == instance.fail_to_pass
     assert "the solution" not in repr((instance, request))
+    assert "A = 3" not in repr(request)
     with pytest.raises(UserError, match=r"is at [0-9a-f]{12}, and shop__1 is for abcdef012345; run `git checkout"):
         check_base(replace(instance, base_commit="abcdef0123456"), checkout)
     with pytest.raises(UserError, match="the tests of shop__1 cannot be laid over"):
         request_for(replace(instance, test_patch="x"), FixRequest(checkout, Settings()))
+
+
+@pytest.mark.parametrize(
+    ("passed", "status", "words"),
+    [
+        (("new", "old"), "fixed", "All tests of shop__1 pass: 1 that failed, and 1 that passed before."),
+        (("new",), "not_fixed", "Of the tests of shop__1, old does not pass."),
+        ((), "not_fixed", "new does not pass (and 1 more)."),
+    ],
+)
+async def test_hidden_tests_judge_the_patch_that_is_handed_over(checkout, passed, status, words):
+    tests = patch_of(checkout, lambda: (checkout / "tests/test_a.py").write_text("A = 3\n"))
+
+    def change():
+        (checkout / "shop/price.py").write_text("def total(p):\n    return 2\n")
+        (checkout / "tests/test_a.py").write_text("A = 'always right'\n")
+
+    instance = Instance("shop__1", "It is wrong.", fail_to_pass=("new",), pass_to_pass=("old",), test_patch=tests)
+    report = FixReport("not_fixed", "who knows", patch=patch_of(checkout, change))
+    ran = []
+
+    async def run(changes):
+        ran.append({each.path: each.new.content for each in changes.changes})
+        return TestReport("t", 0, passed, (), "", timed_out=False, seconds=0.1, ran=True)
+
+    found = await judged(instance, report, checkout, run)
+    assert (found.status, found.patch) == (status, report.patch)
+    assert words in found.message
+    assert ran == [{"shop/price.py": b"def total(p):\n    return 2\n", "tests/test_a.py": b"A = 3\n"}]
+    assert await judged(instance, replace(report, patch=""), checkout, run) == replace(report, patch="")
+    assert len(ran) == 1
 
 
 @pytest.mark.parametrize(
