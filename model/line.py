@@ -19,7 +19,7 @@ from model.prompt import Dialect, Message, Piece, Prompt
 from model.surrogates import replace_surrogates
 
 LONGEST = 160
-"""Characters that a new line may have; our choice."""
+"""Characters that a line may have, the old one and the new; our choice. Of a longer one no more is shown."""
 TOKENS = 80
 """Tokens that a reply may have; our choice, for lines of up to `LONGEST` characters."""
 PARTS = 3
@@ -39,7 +39,8 @@ _REPLY = re.compile(r"[`*\s]*(?:line\s+)?(\d{1,7})\s*[`*]*\s*[:|][ \t]*(\S.*)", 
 class LineTask:
     """A stretch of `path` that begins at line `first` (from 1), and what is wrong, as tests and people say it.
 
-    `suspects` are the numbers of the lines that may be written anew; none means every line that is not blank.
+    `suspects` are the numbers of the lines that may be written anew; none means every line. Blank ones and long ones
+    may not be.
     """
 
     path: str
@@ -64,7 +65,7 @@ class LineTask:
     def offered(self) -> tuple[int, ...]:
         """The numbers that a reply may name, in order."""
         shown = range(self.first, self.first + len(self.lines))
-        return tuple(n for n in shown if self.text(n) and (not self.suspects or n in self.suspects))
+        return tuple(n for n in shown if 0 < len(self.text(n)) <= LONGEST and (not self.suspects or n in self.suspects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ def question(task: LineTask) -> str:
 
 
 def _numbered(first: int, lines: Sequence[str]) -> str:
-    return replace_surrogates("".join(f"{number}: {line.rstrip()}\n" for number, line in enumerate(lines, first)))
+    return replace_surrogates(
+        "".join(f"{number}: {line.rstrip()[:LONGEST]}\n" for number, line in enumerate(lines, first))
+    )
 
 
 def write(edit: LineEdit) -> str:
@@ -140,7 +143,7 @@ def grammar(task: LineTask, part: int | None = None) -> str:
         ValueError: nothing is offered.
     """
     if not task.offered:
-        raise ValueError("there is no line to write anew: all that are shown are blank")
+        raise ValueError("there is no line to write anew: all that are shown are blank or too long")
     choices = " | ".join(
         f"{_literal(f'{number}: {task.indentation(number)}')} line-{number}" for number in task.offered
     )

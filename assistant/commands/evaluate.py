@@ -10,7 +10,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -78,11 +78,10 @@ def evaluate(
         profile=profile,
         max_steps=max_steps,
         think_budget=think_budget,
-        command_timeout=test_timeout,
     )
-    base = FixRequest(
-        Path(), settings, timeout=timeout, allow=checked_rules(allow), candidates=candidates, samples=samples
-    )
+    rules = checked_rules(allow)
+    base = FixRequest(Path(), settings, timeout=timeout, allow=rules, candidates=candidates, samples=samples)
+    base = replace(base, test_timeout=test_timeout) if test_timeout else base
     wanted = _Wanted(base, _modes(modes), repeats, jobs, seed)
     found = _tasks(tasks, suite, source, count, seed, jobs)
     return _evaluated(wanted, found, limit, _Kept.of(run, out), plot, json_=json_)

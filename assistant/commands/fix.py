@@ -63,8 +63,9 @@ def fix(
 
     draws: dict[str, Any] = {"think": think, "think_budget": think_budget, "seed": seed, "max_steps": max_steps}
     served = {"engine": engine, "model": model, "dialect": dialect, "profile": profile}
-    settings = settings_from(**draws, **served, command_timeout=test_timeout)
+    settings = settings_from(**draws, **served)
     limits: dict[str, Any] = {"candidates": candidates, "samples": samples, "budget_tokens": budget_tokens}
+    limits |= {"test_timeout": test_timeout} if test_timeout else {}
     rules = checked_rules(allow)
     request = FixRequest(repo, settings, test, None, allow_test_edits, timeout, rules, strategy=strategy, **limits)
     wanted = Wanted(request, issue, issue_file, instance)

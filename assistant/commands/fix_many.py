@@ -75,7 +75,7 @@ async def _fixed(
 
 def _digest(request: FixRequest) -> str:
     """Of all options that decide what comes of a task."""
-    names = ("candidates", "samples", "strategy", "budget_tokens", "timeout", "allow_test_edits")
+    names = ("candidates", "samples", "strategy", "budget_tokens", "timeout", "test_timeout", "allow_test_edits")
     return settings_digest({**asdict(request.settings), **{name: getattr(request, name) for name in names}})
 
 

@@ -17,7 +17,7 @@ Strategy = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="makes what is drawn repeatable")]
 BudgetTokens = Annotated[int | None, typer.Option("--budget-tokens", min=1, help="tokens the model may write in all")]
-TestTimeout = Annotated[float | None, typer.Option("--test-timeout", help="seconds a test run may take")]
+TestTimeout = Annotated[float | None, typer.Option("--test-timeout", min=0.1, help="seconds a test run may take")]
 Timeout = Annotated[float, typer.Option("--timeout", help="seconds after which no attempt is begun")]
 AllowTestEdits = Annotated[bool, typer.Option("--allow-test-edits", help="tests may be changed")]
 Apply = Annotated[bool, typer.Option("--apply", help="put the patch into the files")]

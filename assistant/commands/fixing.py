@@ -216,9 +216,10 @@ def _keep(report: FixReport, error: BaseException, delivery: Delivery) -> None:
 
 
 def _show_suspects(report: FixReport) -> None:
-    for suspect in report.suspects[:10]:
-        why = "; ".join(suspect.why)
-        print(sanitize(f"{suspect.score:.2f}  {suspect.path}:{suspect.line}  {why}"), file=sys.stderr)
+    from assistant.fix.localise import table
+    from assistant.fix.stages import Localisation
+
+    print(sanitize(table(Localisation(report.suspects, (), report.sources))), file=sys.stderr)
 
 
 def _write(file: Path, text: str) -> None:

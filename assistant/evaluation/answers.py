@@ -124,4 +124,5 @@ def _prompt(task: Task) -> str:
 
 def _lay(source: Path, place: Path, reply: str) -> None:
     shutil.copytree(source, place, symlinks=True, ignore=shutil.ignore_patterns(*SKIPPED))
+    (place / _REPLY).unlink(missing_ok=True)  # it may be a link that leads out of the copy
     (place / _REPLY).write_text(reply, "utf-8", "surrogatepass")

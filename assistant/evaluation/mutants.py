@@ -210,7 +210,7 @@ class _Chosen:
 
 
 async def _baseline(bench: Bench) -> _Baseline:
-    limit = bench.request.settings.command_timeout
+    limit = bench.request.test_timeout
     watched, runs = await run_watched(bench, bench.command, limit)
     report = await bench.tests()
     for each in (report, watched):

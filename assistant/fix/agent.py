@@ -21,7 +21,8 @@ from model.lent import Lent
 class Order:
     """What an agent is to do: the `prompt`, and `words`, the part of it that a person wrote.
 
-    `tokens` and `seconds` are what it may use; `begin` is changed already when it starts.
+    `tokens` and `seconds` are what it may use; `suite` is seconds that it may wait for the tests; `begin` is changed
+    already when it starts.
     """
 
     prompt: str
@@ -30,6 +31,7 @@ class Order:
     temperature: float | None = None
     tokens: int | None = None
     seconds: float = 1_800.0
+    suite: float = 0.0
     begin: Changes = field(default_factory=Changes)
 
 
@@ -77,6 +79,7 @@ def _settings(bench: Bench, order: Order) -> Settings:
     return replace(
         settings,
         test_command=bench.command,
+        command_timeout=max(settings.command_timeout, order.suite),
         think=order.think,
         run_tokens=min(limits, default=None),
         temperature=settings.temperature if order.temperature is None else order.temperature,

@@ -42,7 +42,7 @@ class Bench:
     ) -> TestReport:
         """Run the tests, or another command that runs some of them, on the repository with `changes`.
 
-        `timeout` is seconds, by default the settings' `command_timeout`; `env` is added to the environment; folders in
+        `timeout` is seconds, by default the request's `test_timeout`; `env` is added to the environment; folders in
         `show` can be read inside. `harvest` gets a folder with what the run wrote into the repository (at the same
         relative paths, and perhaps more) before that vanishes.
         """
@@ -51,7 +51,7 @@ class Bench:
                 self.sandbox,
                 self.workspace,
                 command or self.command,
-                timeout=timeout or self.request.settings.command_timeout,
+                timeout=timeout or self.request.test_timeout,
                 throwaway=True,
                 layers=layers,
                 env=env,

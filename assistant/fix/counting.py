@@ -26,9 +26,9 @@ def counted(repository: Path, paths: Iterable[str]) -> list[str]:
 
     What is ignored is decided by the repository's rules as they are there: an attempt cannot hide a file by a new one.
     """
-    own = _Nested(repository)
-    wanted = {path for path in paths if not names_git(path.split("/")) and not own.holds(path)}
     git = GitReader(repository)
+    own = _Nested(repository, git.submodules() if (repository / ".gitmodules").is_file() else frozenset())
+    wanted = {path for path in paths if not names_git(path.split("/")) and not own.holds(path)}
     caches = {path for path in wanted if _is_leftover(path)}
     plain = [path for path in wanted if not own.linked(path)]
     try:
@@ -85,15 +85,19 @@ def _is_leftover(path: str) -> bool:
 
 
 class _Nested:
-    """Which folders of a repository are repositories themselves, and which lie behind links; asked once each."""
+    """Which folders of a repository are repositories themselves, and which lie behind links; asked once each.
 
-    def __init__(self, repository: Path) -> None:
+    A submodule is one also where it was never fetched.
+    """
+
+    def __init__(self, repository: Path, submodules: frozenset[str]) -> None:
         self._root = repository
+        self._submodules = submodules
         self._known: dict[str, tuple[bool, bool]] = {"": (False, False)}
 
     def holds(self, path: str) -> bool:
-        """Whether a path lies in a repository inside this one."""
-        return self._look(path.rpartition("/")[0])[0]
+        """Whether a path is, or lies in, a repository inside this one."""
+        return path in self._submodules or self._look(path.rpartition("/")[0])[0]
 
     def linked(self, path: str) -> bool:
         """Whether a path runs through a link."""
@@ -102,6 +106,6 @@ class _Nested:
     def _look(self, folder: str) -> tuple[bool, bool]:
         if folder not in self._known:
             place, above = self._root / folder, self._look(folder.rpartition("/")[0])
-            here = os.path.lexists(place / ".git"), place.is_symlink()
+            here = folder in self._submodules or os.path.lexists(place / ".git"), place.is_symlink()
             self._known[folder] = (above[0] or here[0], above[1] or here[1])
         return self._known[folder]

@@ -35,7 +35,7 @@ def difference(old: tuple[File, ...], new: tuple[File, ...]) -> tuple[int, str]:
         (store / "HEAD").write_text("ref: refs/heads/none\n")
         text = _git(store, _tree(store, old), _tree(store, new))
     counts, _, patch = text.partition("\ndiff --git ")
-    rows = (row.split("\t")[:2] for row in counts.splitlines() if row)
+    rows = (row.split("\t")[:2] for row in counts.split("\n") if row)
     lines = sum(int(number) if number.isdigit() else _BINARY for row in rows for number in row)
     return lines, f"diff --git {patch}"
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 from assistant.config import Settings
 
+TEST_TIMEOUT = 900.0
+"""Seconds for a run of all tests: longer than any single command has, for large suites; our choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class FixRequest:
@@ -16,7 +19,8 @@ class FixRequest:
     `tests` are ids that must pass in the end, where somebody knows them (a task); else those that failed before must.
     `candidates` is how many attempts the agent has and `samples` how many single lines are drawn (None: by the
     engine); `strategy` None tries single lines first where the model is small, and then the agent. `budget_tokens`
-    limits what the model writes in all of them. `allow` are rules beyond what a sandbox makes harmless.
+    limits what the model writes in all of them; `test_timeout` is seconds that a run of the tests may take. `allow`
+    are rules beyond what a sandbox makes harmless.
     """
 
     repository: Path
@@ -31,3 +35,4 @@ class FixRequest:
     samples: int | None = None
     strategy: Literal["line", "agent"] | None = None
     budget_tokens: int | None = None
+    test_timeout: float = TEST_TIMEOUT

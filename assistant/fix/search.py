@@ -22,6 +22,8 @@ from model.engine import Engine, EngineInfo
 _SUSPECTS_SHOWN = 300
 """Tokens of suspects that the agent is shown, and lines of them that a report keeps; our choice."""
 _SUSPECTS_KEPT = 20
+_PATIENCE = 3.0
+"""So many times as long as before the agent's own runs of the tests may take; our choice."""
 
 
 class Search:
@@ -128,6 +130,7 @@ class Search:
             samples=request.samples or SAMPLES,
             tokens=self._tokens_left,
             seed=request.settings.seed or 0,
+            issue=request.issue or "",
         )
         self._watch(Notice("info", f"Single lines are drawn for {_places(self._where)}."))
         async for attempt in drawn:
@@ -177,6 +180,7 @@ class Search:
             plan.temperature,
             None if left is None else max(1, left // wave),
             max(1.0, self._deadline - time.monotonic()),
+            _PATIENCE * self._found.before.seconds,
             self._found.own_test,
         )
 

@@ -24,8 +24,9 @@ _GONE = "0"
 def tree_of(repository: Path, changes: Changes) -> str:
     """The tree that `git add -A && git write-tree` gives where `changes` are made; the repository's git is only read.
 
-    No filter of the user's runs (a file of Git LFS counts as its content). Files that the index knows are not read
-    again, so it costs little more than `git status`.
+    No filter of the user's runs (a file of Git LFS counts as its content), and repositories without a commit, at which
+    `git add` fails, are left out. Files that the index knows are not read again, so it costs little more than
+    `git status`.
 
     Raises:
         UserError: git cannot make it.
@@ -33,10 +34,11 @@ def tree_of(repository: Path, changes: Changes) -> str:
     with private_folder() as folder:
         git = _git(repository.resolve(), folder)
         submodules = git.submodules()
-        listing = ".\0" + "".join(f":(top,exclude,literal){path}\0" for path in submodules)
+        listing = ".\0" + "".join(f":(top,exclude,literal){path}\0" for path in (*submodules, *git.begun()))
         git.run("add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=os.fsencode(listing))
         rows = [*(f"{_SUBMODULE} {commit}\t{path}\0" for path, commit in submodules.items() if commit)]
-        rows += [_row(git, change) for change in changes.changes]
+        nothing = git.run("hash-object", "--stdin").decode().strip()
+        rows += [_row(git, change, nothing) for change in changes.changes]
         git.run("update-index", "-z", "--index-info", stdin=os.fsencode("".join(rows)))
         return git.run("write-tree").decode().strip()
 
@@ -82,6 +84,12 @@ class _Git:
         rows = (os.fsdecode(row).partition("\t") for row in self.run("ls-files", "-z", "--stage").split(b"\0") if row)
         return {path: self._commit(path) for meta, _, path in rows if meta.startswith(_SUBMODULE)}
 
+    def begun(self) -> list[str]:
+        """New repositories inside this one that have no commit yet."""
+        listed = self.run("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
+        folders = (os.fsdecode(path) for path in listed if path.endswith(b"/"))
+        return [path.rstrip("/") for path in folders if not self._commit(path)]
+
     def _commit(self, path: str) -> str:
         place = self.root / path
         return GitReader(place).head() or "" if os.path.lexists(place / ".git") else ""
@@ -104,9 +112,10 @@ def _git(root: Path, folder: Path) -> _Git:
     return _Git(root, tuple(safe_options(root)), variables)
 
 
-def _row(git: _Git, change: Change) -> str:
+def _row(git: _Git, change: Change, nothing: str) -> str:
+    """A line for git's index; `nothing` is any name of an object, of which only the length counts."""
     if change.new is None:
-        return f"{_GONE} {'0' * 40}\t{change.path}\0"
+        return f"{_GONE} {nothing}\t{change.path}\0"
     content = ["--no-filters"] if change.new.mode == "120000" else [f"--path={change.path}"]
     blob = git.run("hash-object", "-w", "--stdin", *content, stdin=change.new.content).decode().strip()
     return f"{change.new.mode} {blob}\t{change.path}\0"

@@ -136,9 +136,11 @@ def _write(change: Change, layer: Path, repository: Path) -> None:
 
 
 def _make_folders(parts: Sequence[str], layer: Path, repository: Path) -> None:
-    """Folders of a layer with the modes of those that they are laid over."""
+    """Folders of a layer with the modes of those that they are laid over, also in the place of a link made before."""
     for count in range(len(parts) + 1):
         place, hidden = layer.joinpath(*parts[:count]), repository.joinpath(*parts[:count])
+        if place.is_symlink() or place.is_file():
+            place.unlink()
         place.mkdir(exist_ok=True)
         if hidden.is_dir() and not hidden.is_symlink():
             shutil.copymode(hidden, place)

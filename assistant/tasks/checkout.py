@@ -46,8 +46,11 @@ async def checked_out(task: Task) -> AsyncIterator[Path]:
 def _copy(source: Path, target: Path) -> None:
     try:
         shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*SKIPPED))
-    except (OSError, shutil.Error) as error:
-        raise UserError(f"the task's files cannot be copied from {source}: {error}") from None
+    except shutil.Error as error:
+        path, _, reason = error.args[0][0]
+        raise UserError(f"the task's files cannot be copied: {reason} ({path})") from None
+    except OSError as error:
+        raise UserError(f"the task's files cannot be copied from {source}: {error.strerror}") from None
     _git(target, "init", "--quiet", "--template=", "--initial-branch=main")
     (target / ".git/info").mkdir()
     (target / ".git/info/attributes").write_text(_ATTRIBUTES)

@@ -50,7 +50,7 @@ def read_instance(path: Path) -> Instance:
         return _instance(_object(path.read_text("utf-8")))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no instance: {error}") from None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from assistant.errors import UserError
 from assistant.fix.changes import Change, Changes, FileState
 
-_RENAMED = re.compile(r"^rename from (.+)$", re.MULTILINE)
+_SOURCES = re.compile(r"^(?:rename|copy) from (.+)$", re.MULTILINE)
 _ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_DIR": os.devnull}
 
 
@@ -26,7 +26,7 @@ def changes_of(patch: str, root: Path) -> Changes:
         return Changes()
     with tempfile.TemporaryDirectory(prefix="kat-patch-") as folder:
         place = Path(folder)
-        names = sorted({*_touched(patch, place), *_RENAMED.findall(patch)})
+        names = sorted({*_touched(patch, place), *_SOURCES.findall(patch)})
         before = {name: _state(root, name) for name in names}
         for name in names:
             _lay(root, place, name)

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def put(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line of JSON, on the disk when this returns; one that a crash left torn is cut off first.
+    """Add a line of JSON, on the disk when this returns; one that a crash left torn is cut off first, and a whole one
+    without an end is ended.
 
     Several processes may add to the same file.
 
@@ -51,7 +52,7 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file, none where there is no file; a torn last line does not count.
+    """The records of a file, none where there is no file; a last line that a crash left torn does not count.
 
     Raises:
         UserError: it cannot be read, or a line is no JSON object.
@@ -62,9 +63,28 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+    *lines, last = data.split(b"\n")
+    for number, line in enumerate([*lines, b"" if _is_torn(last) else last], 1):
         if line.strip():
             yield _record(line, f"{path} line {number}")
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same away from a file that is read and then written anew.
+
+    Raises:
+        UserError: its folder cannot be made.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def as_line(record: Mapping[str, Any]) -> bytes:
@@ -75,7 +95,7 @@ def as_line(record: Mapping[str, Any]) -> bytes:
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is no JSON: {error}") from None
     if not isinstance(record, dict):
         raise UserError(f"{where} is no JSON object; is this the right file?")
@@ -84,7 +104,10 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 
 def _append(descriptor: int, line: bytes) -> None:
     """All of the line or nothing."""
-    before = _whole(descriptor)
+    size, before = os.fstat(descriptor).st_size, _ended(descriptor)
+    last = os.pread(descriptor, size - before, before)
+    if last and not _is_torn(last):
+        before, line = size, b"\n" + line
     os.ftruncate(descriptor, before)
     try:
         rest = line
@@ -96,8 +119,17 @@ def _append(descriptor: int, line: bytes) -> None:
         raise
 
 
-def _whole(descriptor: int) -> int:
-    """Bytes up to the end of the last whole line."""
+def _is_torn(last: bytes) -> bool:
+    """Whether what has no end of line is the beginning of a record, or what a crash can leave in its place."""
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        return last.startswith((b"{", b"\0"))
+    return False
+
+
+def _ended(descriptor: int) -> int:
+    """Bytes up to the end of the last line that has one."""
     end = os.fstat(descriptor).st_size
     while end:
         start = max(0, end - _CHUNK)

@@ -24,6 +24,8 @@ SKIPPED = frozenset({".git", "__pycache__", ".pytest_cache", ".mypy_cache", ".ru
 _INSTALLED = frozenset({".venv", "venv", "node_modules", ".tox", ".nox"})
 _ID = re.compile(r"\w[\w.+@-]{0,199}")
 _NEEDED = ("id", "kind")
+_LONGEST = 1e9
+"""Seconds of a time limit; our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def read_task(folder: Path) -> Task:
     path = folder / FILE
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     try:
         task = _task(values, folder.resolve())
@@ -207,7 +209,7 @@ def _kind(key: str, value: Any) -> Kind:
 
 
 def _seconds(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
         raise ValueError(f"{key!r} is a positive number of seconds, not {value!r}")
     return float(value)
 

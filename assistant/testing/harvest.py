@@ -13,7 +13,8 @@ from pathlib import Path
 _WRITERS = re.compile(r"\b(?:mvnw?|gradlew?|ant|sbt|make|just)\b|junit|xml", re.IGNORECASE)
 _LARGEST = 8_000_000
 _MOST = 5_000
-"""Bytes of a file, and files, that are read at most; our choice."""
+_IN_ALL = 256_000_000
+"""Bytes of a file, files, and bytes of them all that are read at most; our choice."""
 _SUITES = re.compile(rb"<testsuites?\b")
 _BEGINNING = 4_096
 
@@ -27,12 +28,14 @@ class Harvest:
 
     def take(self, folder: Path) -> None:
         """Read what lies in a folder that others wrote: links are not followed, and only files are opened."""
+        room = _IN_ALL
         for path in _files(folder):
-            if len(self.texts) >= _MOST:
+            if len(self.texts) >= _MOST or room <= 0:
                 return
             with suppress(OSError):
                 text = self._text(path)
                 self.texts += [text] if text else []
+                room -= len(text)
 
     def _text(self, path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _TEST_FILE = re.compile(
-    r"(^|/)(tests?|__tests__|spec)/|(^|/)(test_[^/]*|[^/]*_test|tests|conftest)\.py$"
+    r"(^|/)(tests?|__tests__|spec)(/|$)|(^|/)(test_[^/]*|[^/]*_test|tests|conftest)\.py$"
     r"|_test\.(go|exs|rb|cc|cpp|c|ts|js)$|\.(test|spec)\.[cm]?[jt]sx?$|_spec\.rb$"
     r"|(^|/)[^/]*(Test|Tests|Spec|TestCase)\.(java|kt|cs|swift|php|scala|groovy)$"
 )

@@ -131,6 +131,11 @@ class GitReader:
         flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
         return tuple(_split(self._run("ls-files", "-z", *flags, "--", *_literal(paths))))
 
+    def submodules(self) -> frozenset[str]:
+        """Paths of the submodules in the index, also of those that were never fetched."""
+        rows = (row.partition("\t") for row in _split(self._run("ls-files", "-z", "--stage")))
+        return frozenset(path for meta, _, path in rows if meta.startswith("160000"))
+
     def tracked(self, paths: Sequence[str]) -> tuple[str, ...]:
         """Those of `paths` that are in the index."""
         return tuple(_split(self._run("ls-files", "-z", "--cached", "--", *_literal(paths)))) if paths else ()

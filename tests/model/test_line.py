@@ -122,4 +122,5 @@ def test_the_parts_of_a_line_are_all_of_it() -> None:
 
 def test_where_nothing_is_shown_nothing_can_be_asked() -> None:
     with pytest.raises(ValueError, match="blank"):
-        grammar(LineTask("a.py", 1, ("", "  ")))
+        grammar(LineTask("a.py", 1, ("", "  ", "minified();" * 10_000)))
+    assert len(render(LineTask("a.js", 1, ("minified();" * 10_000,)), DIALECTS["kat"], at=2).text) < 1_200

@@ -43,10 +43,11 @@ def table(localisation: Localisation, lines: int = 10) -> str:
     if not localisation.lines and not localisation.functions:
         return "Nothing is suspect: no test, traceback or name points anywhere."
     used = ", ".join(localisation.sources) or "nothing"
-    head = f"Suspects by {used}, in {localisation.seconds:.1f} s"
+    head = f"Suspects by {used}" + (f", in {localisation.seconds:.1f} s" if localisation.seconds else "")
     functions = [_row(f"{one.path}:{one.first}", one.score, one.name) for one in localisation.functions[:lines]]
     rows = [_row(f"{one.path}:{one.line}", one.score, "; ".join(one.why)) for one in localisation.lines[:lines]]
-    return "\n".join([head, "functions", *functions, "lines", *rows])
+    parts = (("functions", functions), ("lines", rows))
+    return "\n".join([head, *(row for name, found in parts if found for row in (name, *found))])
 
 
 def _worth_showing(functions: Sequence[SuspectFunction]) -> Iterator[SuspectFunction]:

@@ -19,8 +19,8 @@ from assistant.safety.confinement.cloning import cheapest
 from assistant.safety.confinement.private import temporary_folders
 from assistant.safety.confinement.toolchains import is_under
 
-_MARK = ".wh."
-"""Before the name of what is gone, where no whiteout can be made; as in the layers of container images."""
+_MARKED = stat.S_IFREG
+"""What is gone, where no whiteout can be made: a file with no permission at all, which is what no change gives one."""
 
 
 def mark_gone(layer: Path, path: str) -> None:
@@ -30,7 +30,7 @@ def mark_gone(layer: Path, path: str) -> None:
     try:
         os.mknod(place, stat.S_IFCHR, os.makedev(0, 0))
     except OSError:
-        place.with_name(f"{_MARK}{place.name}").touch()
+        place.touch(mode=0)
 
 
 def copy_files(source: Path, target: Path, shown: Sequence[tuple[Path, Path]] = ()) -> None:
@@ -52,9 +52,7 @@ def lay_over(layer: Path, target: Path) -> None:
     for entry in _entries(layer):
         place = target / entry.relative_to(layer)
         info = entry.lstat()
-        if entry.name.startswith(_MARK):
-            _remove(place.with_name(place.name.removeprefix(_MARK)))
-        elif is_whiteout(info):
+        if is_whiteout(info) or info.st_mode == _MARKED:
             _remove(place)
         elif stat.S_ISDIR(info.st_mode):
             _make_folder(place)

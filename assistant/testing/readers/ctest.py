@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from assistant.testing.readers.outcome import Outcome, Result, seconds
 
 _LINE = re.compile(
-    r"^\s*\d+/\d+ Test +#\d+: (.+?) \.*\s*(Passed|\*\*\*(?:Skipped|Not Run \(Disabled\)|[^\n]*?))\s+([\d.]+) sec",
+    r"^ *\d+/\d+ Test +#\d+: (.+?) \.* *(Passed|\*\*\*(?:Skipped|Not Run \(Disabled\)|[^\n]*?)) +([\d.]+) sec",
     re.MULTILINE,
 )
 

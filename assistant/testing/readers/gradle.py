@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from assistant.testing.readers.outcome import Outcome, Result
 
-_LINE = re.compile(r"^([\w.$]+(?: > [^\n]+?)+?)(?:\(\))? (PASSED|FAILED|SKIPPED)(?: \([\d.]+m?s\))?$", re.MULTILINE)
+_LINE = re.compile(r"^([\w.$]+ > [^\n]+?)(?:\(\))? (PASSED|FAILED|SKIPPED)(?: \([\d.]+m?s\))?$", re.MULTILINE)
 _RESULTS: dict[str, Result] = {"PASSED": "passed", "SKIPPED": "skipped"}
 
 

@@ -8,19 +8,23 @@ from xml.etree import ElementTree as ET
 
 from assistant.testing.readers.outcome import Outcome, Result
 
-_DOCUMENT = re.compile(r"<testsuites?\b.*?</testsuites?>", re.DOTALL)
-_ALL = re.compile(r"<testsuites\b.*</testsuites>|<testsuite\b.*</testsuite>", re.DOTALL)
+_TAGS = ("testsuites", "testsuite")
 
 
 def read(output: str) -> Iterator[Outcome]:
     """All suites of a file, or of what was printed. What stands before them, such as entities, is not parsed."""
-    found = _ALL.search(output)
-    if found is None:
-        return
+    for tag in _TAGS:
+        begin, end = re.search(rf"<{tag}\b", output), output.rfind(f"</{tag}>")
+        if begin and begin.start() < end:
+            yield from _documents(f"{output[begin.start() : end]}</{tag}>", tag)
+            return
+
+
+def _documents(text: str, tag: str) -> Iterator[Outcome]:
     try:
-        yield from _cases(ET.fromstring(found[0]))  # noqa: S314
+        yield from _cases(ET.fromstring(text))  # noqa: S314
     except ET.ParseError:
-        for document in _DOCUMENT.findall(output):
+        for document in re.findall(rf"<{tag}\b.*?</{tag}>", text, re.DOTALL):
             yield from _lenient(document)
 
 

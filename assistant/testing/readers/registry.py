@@ -52,14 +52,14 @@ def _runner(name: str, mark: str, read: Reader, *, partial: bool = False) -> Run
 
 RUNNERS: tuple[Runner, ...] = (
     _runner("unittest", r"^(?:Ran \d+ tests?|(?:FAIL|ERROR): \w+ \()|\) \.\.\. ", unittest.read),
-    _runner("go", r'^(?:\s*--- (?:PASS|FAIL|SKIP): |(?:ok  |FAIL)\t\S+|\{"(?:Time|Action|ImportPath)":)', go.read),
-    _runner("cargo", r"^(?:test .+ \.\.\. (?:ok|FAILED|ignored)\b|\s+(?:PASS|FAIL|SKIP) \[)", cargo.read),
+    _runner("go", r'^(?:[ \t]*--- (?:PASS|FAIL|SKIP): |(?:ok  |FAIL)\t\S+|\{"(?:Time|Action|ImportPath)":)', go.read),
+    _runner("cargo", r"^(?:test .+ \.\.\. (?:ok|FAILED|ignored)\b| +(?:PASS|FAIL|SKIP) \[)", cargo.read),
     _runner("jest", r"^(?:Test Suites: |(?:PASS|FAIL) \S+\.[cm]?[jt]sx?)", jest.read),
     _runner("vitest", r"^ *(?:Test Files |RUN  ?v\d)", vitest.read),
     _runner("mocha", r"^ *\d+ passing \(", mocha.read),
     _runner("node", r"^ℹ tests \d+$", node.read),
     _runner("tap", r"^(?:TAP version \d+|1\.\.\d+\b)", tap.read),
-    _runner("ctest", r"^\s*\d+/\d+ Test +#\d+: ", ctest.read),
+    _runner("ctest", r"^ *\d+/\d+ Test +#\d+: ", ctest.read),
     _runner("surefire", r"^(?:\[\w+\] )?Tests run: \d+, Failures: ", surefire.read, partial=True),
     _runner("gradle", r"^[\w.$]+ > .+ (?:PASSED|FAILED|SKIPPED)\b", gradle.read, partial=True),
     _runner("rspec", r"^\d+ examples?, \d+ failures?", rspec.read),

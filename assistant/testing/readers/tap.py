@@ -13,6 +13,8 @@ _DIRECTIVE = re.compile(r"(?<!\\)#\s*(skip|todo)\w*\b.*$", re.IGNORECASE)
 _TIME = re.compile(r"(?<!\\)# *(?:time[=:])? *([\d.]+) *(ms|s)\b.*$")
 _DURATION = re.compile(r"^ *duration_ms: ([\d.]+)$")
 _ESCAPED = re.compile(r"\\([\\#])")
+_DEEPEST = 200
+"""Blanks before a result that count; our choice."""
 _FILE = re.compile(r"^(\S+) \.{2,} *$")
 
 
@@ -57,7 +59,7 @@ def _point(found: re.Match[str]) -> _Point:
     text = _DIRECTIVE.sub("", found[4])
     name = _ESCAPED.sub(r"\1", _TIME.sub("", text).strip()) or f"test {found[3]}"
     result: Result = "skipped" if text != found[4] else "failed" if found[2] else "passed"
-    return _Point(len(found[1]), name, result)
+    return _Point(min(len(found[1]), _DEEPEST), name, result)
 
 
 def _add(points: list[_Point], point: _Point) -> None:
