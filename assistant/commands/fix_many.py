@@ -76,7 +76,8 @@ async def _fixed(
 def _digest(request: FixRequest) -> str:
     """Of all options that decide what comes of a task."""
     names = ("candidates", "samples", "strategy", "budget_tokens", "timeout", "test_timeout", "allow_test_edits")
-    return settings_digest({**asdict(request.settings), **{name: getattr(request, name) for name in names}})
+    test = {"test_command": request.test_command or request.settings.test_command}
+    return settings_digest({**asdict(request.settings), **test, **{name: getattr(request, name) for name in names}})
 
 
 def _only_for_one(wanted: Wanted, delivery: Delivery) -> None:
@@ -88,6 +89,7 @@ def _only_for_one(wanted: Wanted, delivery: Delivery) -> None:
         "--branch": delivery.branch,
         "--patch": delivery.patch,
         "--report": delivery.report,
+        "--show-suspects": delivery.show_suspects,
         "--ci": delivery.ci,
     }
     if wrong := [name for name, value in given.items() if value]:

@@ -106,7 +106,7 @@ def fix_one(wanted: Wanted, delivery: Delivery) -> int:
         _deliver(report, request, wanted, delivery)
     except (Exception, KeyboardInterrupt) as error:
         report = _broken(progress.report, error)
-        _keep(report, error, delivery)
+        _keep(report, error, delivery, proven=progress.report.status == "fixed")
         _mark(report, delivery, delivered=False)
         raise
     _mark(report, delivery, delivered=report.status == "fixed")
@@ -198,14 +198,14 @@ def _broken(report: FixReport, error: BaseException) -> FixReport:
     return replace(report, status="error", message=" ".join(str(error).split()))
 
 
-def _keep(report: FixReport, error: BaseException, delivery: Delivery) -> None:
+def _keep(report: FixReport, error: BaseException, delivery: Delivery, *, proven: bool) -> None:
     """What was found before: a proven patch on standard output, another one in a file of ours."""
     if delivery.json:
         print(json.dumps(report.as_json()))
         return
     if isinstance(error, KeyboardInterrupt):
         print(sanitize(report.message), file=sys.stderr)
-    if report.receipt is not None:
+    if proven:
         _print(report.patch)
     elif report.patch:
         place = state_dir(os.environ) / "fix" / f"{int(time.time())}.patch"

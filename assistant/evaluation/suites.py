@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.errors import UserError
+from assistant.safety.confinement.private import private_folder, remove_abandoned
 from assistant.tasks.task import Task, folder_digest, read_tasks
 
 if TYPE_CHECKING:
@@ -66,12 +67,17 @@ def mutants(
     place = kept / f"{source.resolve().name}-{seed}-{count}-{digest}"
     if not place.is_dir():
         say(f"making up to {count} tasks of {source}")
-        begun = place.with_name(f"{place.name}.begun")
-        shutil.rmtree(begun, ignore_errors=True)
-        begun.mkdir(parents=True)
-        if not build(source, begun, seed=seed, count=count, jobs=jobs, watch=lambda made: say(_line(made))):
-            raise UserError(f"no mistake in {source} would be noticed by its tests; name a tree whose tests run it all")
-        begun.rename(place)
+        kept.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(kept)
+        with private_folder(kept) as folder:
+            begun = folder / "tasks"
+            begun.mkdir()
+            if not build(source, begun, seed=seed, count=count, jobs=jobs, watch=lambda made: say(_line(made))):
+                raise UserError(
+                    f"no mistake in {source} would be noticed by its tests; name one whose tests run it all"
+                )
+            with suppress(OSError):  # another run may have made the same tasks meanwhile
+                begun.rename(place)
     return read_tasks(place)
 
 

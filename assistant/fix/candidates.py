@@ -83,10 +83,10 @@ def lesson(attempt: AttemptLine) -> str:
     return " ".join(f"It changed {changed}: {attempt.why}".split())[:300]
 
 
-def issue_prompt(issue: str) -> str:
-    """What the agent is told where no test shows the issue yet."""
+def issue_prompt(issue: str, hint: str = "") -> str:
+    """What the agent is told where no test shows the issue yet; `hint` says what was wrong with the test before."""
     return (
         f"The issue:\n{issue.strip()}\n\nAll tests pass, so none shows it yet. Write one new test, in the style and "
         "the folder of those there are, that fails because of this issue and would pass once it is mended. Change "
-        "nothing but tests. Run it to see that it fails for the right reason, then finish."
+        f"nothing but tests. Run it to see that it fails for the right reason, then finish.\n\n{hint}".rstrip()
     )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.errors import UserError
-from assistant.fix.counting import known_files
-from assistant.safety.confinement.cloning import clone, copy_data
+from assistant.fix.counting import known_files, submodules
+from assistant.safety.confinement.cloning import cheapest, clone, copy_data
 
 DEPENDENCIES = ("node_modules", ".venv", "venv")
 """Folders that tests need and that are never copied; the sandbox shows the original's, read-only."""
@@ -49,7 +49,7 @@ def copied(repository: Path, root: Path, *, reflink: bool) -> Copied:
     """
     root.mkdir()
     try:
-        stamps = dict(_copies(repository, root, clone if reflink else copy_data))
+        stamps = dict(_copies(repository, root, cheapest if reflink else copy_data))
         _lend_git(repository, root)
     except OSError as error:
         raise UserError(f"the repository cannot be copied: {error.strerror} ({error.filename})") from None
@@ -70,8 +70,8 @@ def reflinks_work(repository: Path, folder: Path) -> bool:
 
 
 def shown(repository: Path, root: Path) -> tuple[tuple[Path, Path], ...]:
-    """What a sandbox shows in a copy: installed packages and the history, both the repository's own."""
-    names = [name for name in DEPENDENCIES if (repository / name).is_dir()]
+    """What a sandbox shows in a copy: installed packages, submodules and the history, the repository's own."""
+    names = [name for name in (*DEPENDENCIES, *sorted(submodules(repository))) if (repository / name).is_dir()]
     git = [".git"] if (repository / ".git").is_dir() else []
     return tuple((repository / name, root / name) for name in (*names, *git))
 
@@ -80,10 +80,11 @@ def link_dependencies(places: Iterable[tuple[Path, Path]]) -> None:
     """Links to what a sandbox cannot show elsewhere than where it lies."""
     for source, target in places:
         if not os.path.lexists(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source)
 
 
-def _copies(repository: Path, root: Path, copy: Callable[[str, str], None]) -> Iterator[tuple[str, Stamp]]:
+def _copies(repository: Path, root: Path, copy: Callable[[str, str], object]) -> Iterator[tuple[str, Stamp]]:
     source, target = os.fspath(repository), os.fspath(root)
     made: set[str] = set()
     for path in known_files(repository):
@@ -97,7 +98,7 @@ def _copies(repository: Path, root: Path, copy: Callable[[str, str], None]) -> I
             yield path, _stamp(os.lstat(f"{target}/{path}"))
 
 
-def _copy(source: str, target: str, copy: Callable[[str, str], None]) -> bool:
+def _copy(source: str, target: str, copy: Callable[[str, str], object]) -> bool:
     """Copy a file or link; says whether it was one, and there."""
     try:
         mode = os.lstat(source).st_mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ def counted(repository: Path, paths: Iterable[str]) -> list[str]:
     What is ignored is decided by the repository's rules as they are there: an attempt cannot hide a file by a new one.
     """
     git = GitReader(repository)
-    own = _Nested(repository, git.submodules() if (repository / ".gitmodules").is_file() else frozenset())
+    own = _Nested(repository, submodules(repository))
     wanted = {path for path in paths if not names_git(path.split("/")) and not own.holds(path)}
     caches = {path for path in wanted if _is_leftover(path)}
     plain = [path for path in wanted if not own.linked(path)]
@@ -46,6 +47,22 @@ def known_files(repository: Path) -> Sequence[str]:
         return workspace.git.files()
     except WorkspaceError:
         return workspace.list(limit=_MAX_FILES).paths
+
+
+def submodules(repository: Path) -> frozenset[str]:
+    """Paths of a repository's submodules, also of those that were never fetched."""
+    if (repository / ".gitmodules").is_file():
+        with suppress(WorkspaceError):
+            return GitReader(repository).submodules()
+    return frozenset()
+
+
+def too_large(root: Path, path: str) -> bool:
+    """Whether a file is larger than what a patch may hold."""
+    with suppress(OSError):
+        info = (root / path).lstat()
+        return stat.S_ISREG(info.st_mode) and info.st_size > _LARGEST
+    return False
 
 
 def file_state(root: Path, path: str) -> FileState | None:

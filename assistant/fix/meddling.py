@@ -26,7 +26,8 @@ _SETTINGS = re.compile(
 )
 """Settings of test runners, and metadata of packages, by which plugins are found."""
 _RUNNERS = frozenset({"Makefile", "makefile", "GNUmakefile", "package.json", "pyproject.toml", "setup.cfg", "justfile"})
-_MAKEFILES = frozenset({"Makefile", "makefile", "GNUmakefile"})
+_RECIPES = {"Makefile": "make", "makefile": "make", "GNUmakefile": "gmake|make", "justfile": "just"}
+"""Files, and the programs that run what they say."""
 _TOOLS = ("pytest", "coverage", "tox", "hatch", "pdm", "poe", "taskipy")
 _SECTIONS = ("tool:pytest", "pytest", "coverage", "nosetests", "unittest", "aliases")
 _KEYS = ("scripts", "jest", "mocha", "vitest", "ava", "nyc", "c8")
@@ -35,7 +36,11 @@ _ALWAYS = frozenset({"sitecustomize", "usercustomize"})
 _SHADOWS = sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "coverage", "xdist"}
 """Modules that, new where Python looks first, would take the place of what runs the tests."""
 _FIRST = ("src", "lib", "python")
-_STARTERS = re.compile(r"(?:^|/)(?:(?:ba|da|z|k)?sh|python[\d.]*|node|deno|bun|ruby|perl|php|lua|source|\.|-p|-c)$")
+_STARTERS = re.compile(r"(?:^|/)(?:(?:ba|da|z|k)?sh|python[\d.]*|node|deno|bun|ruby|perl|php|lua|source|\.|-[pcm])$")
+_EXECUTED = re.compile(r"(?:^|[;&|(]|\b(?:time|exec|nice|env)\s|\b\w+=\S*\s)\s*([\w.-]+/[\w./-]+)")
+"""A file at the place of a program."""
+_COMPILED = (".py", ".c", ".cc", ".cpp", ".h", ".hpp", ".rs", ".go", ".java", ".kt", ".js", ".ts", ".rb", ".php", ".cs")
+"""Code that a command may check or compile rather than run."""
 _WORDS = re.compile(r"[^\s'\"|&;()<>=`$]+")
 _HOLDS = re.compile(
     r"^[ \t]*(?:from|import)[ \t]+(?:_?pytest\b|unittest\b(?!\.mock|[ \t]+import[ \t]+mock\b)[^\n]*)"
@@ -43,8 +48,14 @@ _HOLDS = re.compile(
     re.MULTILINE,
 )
 """By which code gets hold of what judges it."""
-_ENDS = re.compile(r"\b(?:sys\.|process\.|System\.|os\.)?_?(?:exit|Exit|quit|SystemExit)\(\s*0?\s*\)")
+_ENDS = re.compile(
+    r"\b(?:sys\.|process\.|System\.|os\.)?_?(?:exit|Exit|quit|SystemExit)\(\s*0?\s*\)|\braise SystemExit\s*$",
+    re.MULTILINE,
+)
+"""By which a program ends well before it did anything."""
+_DOCUMENTS = (".md", ".rst", ".txt")
 _RUST_TESTS = re.compile(r"#\[cfg\(test\)\]\s*mod\s+\w+\s*\{.*", re.DOTALL)
+_NAMED = re.compile(r"^[Tt]est|[_-][Tt]ests?$|[a-z]Tests?$")
 _UNLOADED = "unittest.loader._FailedTest."
 """What unittest puts before the name of a module that it cannot import."""
 
@@ -75,9 +86,9 @@ class Guard:
         """
         path = change.path
         return (
-            any(is_test_file(name) for name in _readings(path))
+            any(is_test_file(name) for name in self._readings(path))
             or _SETTINGS.search(path) is not None
-            or (self._has_tests(path) and _named_so(path))
+            or (_named_so(path) and self._has_tests(path))
             or self._shadows(path)
             or path in self._programs()
             or self._says_how(change)
@@ -86,11 +97,15 @@ class Guard:
     def objection(self, changes: Changes) -> str:
         """Why no run of the tests can prove these changes, or an empty string where one can."""
         for change in changes.changes:
-            if change.new is None:
+            if change.new is None or change.path.endswith(_DOCUMENTS):
                 continue
             if used := _new_in(_HOLDS, change) or (_new_in(_ENDS, change) if not self.before.named else ""):
                 return f"{change.path} gets hold of the run of the tests ({used}), so what they say proves nothing."
-            if change.old and self._has_tests(change.path) and not _tests_inside(change.old) <= _tests_inside(change.new):
+            if (
+                change.old
+                and self._has_tests(change.path)
+                and not _tests_inside(change.old) <= _tests_inside(change.new)
+            ):
                 return f"The tests inside {change.path} were changed."
         return ""
 
@@ -104,31 +119,48 @@ class Guard:
         ids = [loaded(name) for name in (*self.before.passed, *self.before.failed, *self.before.skipped)]
         return {home for name in ids for home in _homes(name)}
 
+    def _readings(self, path: str) -> Iterator[str]:
+        """The path, and what it may be in the way of: a folder of tests, or a test file that has a package's name."""
+        parts = path.split("/")
+        yield f"{path}/"
+        for above in ("/".join(parts[:count]) for count in range(1, len(parts) + 1)):
+            yield above
+            if os.path.lexists(self.root / f"{above}.py"):
+                yield f"{above}.py"
+
     def _shadows(self, path: str) -> bool:
-        inside = path.removeprefix(f"{folder}/") if (folder := self._folder()) else path
-        first, _, rest = inside.partition("/")
-        top = rest.partition("/")[0] if first in _FIRST and rest else first
-        name, ours = top.partition(".")[0], self.root / path[: path.index(top) + len(top)]
-        if "." in top and not top.endswith((".py", ".so", ".pyd", ".pyc")):
+        if not path.endswith((".py", ".pyc", ".so", ".pyd")):
             return False
-        return name in _ALWAYS or (name in _SHADOWS and not _is_there(ours.parent, name))
+        folder, place = self._folder(), self.root
+        if folder and path.startswith(f"{folder}/"):
+            place, path = place / folder, path.removeprefix(f"{folder}/")
+        first, _, rest = path.partition("/")
+        if first in _FIRST and rest:
+            place, first = place / first, rest.partition("/")[0]
+        name = first.partition(".")[0]
+        return name in _ALWAYS or (name in _SHADOWS and not _is_there(place, name))
 
     def _says_how(self, change: Change) -> bool:
         name = change.path.rpartition("/")[2]
-        if name in _MAKEFILES and re.search(r"\bg?make\b", self.command):
+        if name in _RECIPES and re.search(rf"\b(?:{_RECIPES[name]})\b", self.command):
             return True
         if name not in _RUNNERS:
             return False
         return not self.before.named or _how(name, change.old) != _how(name, change.new)
 
     def _programs(self) -> set[str]:
-        """Files that the command runs; where tests have no names, all that it speaks of."""
-        words, found = _WORDS.findall(self.command), set[str]()
-        for before, word in zip(["", *words], words, strict=False):
-            if not self.before.named or _STARTERS.search(before) or word.startswith("./") or word.endswith(".sh"):
-                plain = os.path.normpath(word)
-                found |= {plain, f"{plain}.py", f"{self._folder()}/{plain}"}
-        return found
+        """Files that the command runs; where tests have no names, all that it speaks of and does not compile."""
+        found, before = {os.path.normpath(path) for path in _EXECUTED.findall(self.command)}, ""
+        for word in _WORDS.findall(self.command):
+            plain = os.path.normpath(word)
+            if before in ("-m", "-p"):
+                module = word.replace(".", "/")
+                found |= {f"{module}.py", f"{module}/__main__.py"}
+            elif _is_run(word, before) or (not self.before.named and not word.endswith(_COMPILED)):
+                found.add(plain)
+            before = before if word.startswith("-") and not _STARTERS.search(word) else word
+        folder = self._folder()
+        return found | {f"{folder}/{name}" for name in found} if folder else found
 
     def _folder(self) -> str:
         """The folder that the command goes to first."""
@@ -136,12 +168,8 @@ class Guard:
         return os.path.normpath(found[1] or found[2]) if found else ""
 
 
-def _readings(path: str) -> Iterator[str]:
-    """The path, and what is in its way: a package or a link that takes the place of a test file or a folder of them."""
-    parts = path.split("/")
-    for count in range(1, len(parts) + 1):
-        above = "/".join(parts[:count])
-        yield from (above, f"{above}/", f"{above}.py")
+def _is_run(word: str, before: str) -> bool:
+    return word.endswith(".sh") or _STARTERS.search(before) is not None
 
 
 def _homes(name: str) -> Iterator[str]:
@@ -154,8 +182,7 @@ def _homes(name: str) -> Iterator[str]:
 
 
 def _named_so(path: str) -> bool:
-    stem = path.rpartition("/")[2].partition(".")[0].lower()
-    return stem.startswith("test") or stem.endswith(("test", "tests"))
+    return _NAMED.search(path.rpartition("/")[2].partition(".")[0]) is not None
 
 
 def _is_there(folder: Path, module: str) -> bool:

@@ -19,19 +19,23 @@ _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
 _NO_SETUID, _NO_DEVICES = 2, 4
 _DETACH = 2
 _WORKS, _FAILS = 0, 1
+_NOT_WRITTEN = frozenset({".git", "node_modules", ".venv", "venv"})
+"""Folders in which a view changes nothing."""
 _entered = False
 
 
 def enter(repository: Path, state: Path) -> bool:
     """Move this process into namespaces of its own, if mounts then work here; says whether it is in them.
 
-    To be called before anything starts a thread. Only for the owner of `repository` and of the folder `state`: root
-    would lose its power over files of others. There is no way back.
+    To be called before anything starts a thread. Only for the owner of `repository` and of the folder `state`, and for
+    root only if all files are its own: it would lose its power over those of others. There is no way back.
     """
     global _entered
     if _entered:
         return True
     if not sys.platform.startswith("linux") or _threads() != 1 or not _owned(repository) or not _owned(state):
+        return False
+    if os.geteuid() == 0 and not _all_owned(repository):
         return False
     with private_folder() as folder:
         if not _works(repository, folder):
@@ -113,3 +117,17 @@ def _owned(path: Path) -> bool:
     """Whether the nearest folder that exists is ours."""
     there = next((place for place in (path, *path.parents) if place.exists()), Path("/"))
     return there.stat().st_uid == os.geteuid()
+
+
+def _all_owned(repository: Path) -> bool:
+    """Whether nothing that a view may have to write belongs to somebody else."""
+    user, pending = os.geteuid(), [os.fspath(repository)]
+    with suppress(FileNotFoundError):
+        while pending:
+            for entry in os.scandir(pending.pop()):
+                if entry.stat(follow_symlinks=False).st_uid != user:
+                    return False
+                if entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_WRITTEN:
+                    pending.append(entry.path)
+        return True
+    return False

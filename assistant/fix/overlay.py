@@ -40,24 +40,26 @@ def overlays_work(repository: Path, folder: Path) -> bool:
 
 def written(files: Path, repository: Path) -> Iterator[str]:
     """Relative paths of files that may not be in the view as they are in the repository, by what was written."""
-    yield from _written(files, repository, "")
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        for entry in _entries(files / below):
+            path = f"{below}{entry.name}"
+            if entry.name == ".git":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(f"{path}/")
+            yield from _touched(entry, repository / path, path)
 
 
-def _written(files: Path, repository: Path, below: str) -> Iterator[str]:
-    for entry in _entries(files / below):
-        path = f"{below}{entry.name}"
-        lower = repository / path
-        info = entry.stat(follow_symlinks=False)
-        if entry.name == ".git":
-            continue
-        if not stat.S_ISDIR(info.st_mode):
-            yield from _all_files(lower, path)
-            if not is_whiteout(info):
-                yield path
-            continue
-        if _is_opaque(entry.path) or lower.is_symlink() or not lower.is_dir():
-            yield from _all_files(lower, path)
-        yield from _written(files, repository, f"{path}/")
+def _touched(entry: os.DirEntry[str], lower: Path, path: str) -> Iterator[str]:
+    """What one entry, beside what is in it, says of the files at its path and below."""
+    info = entry.stat(follow_symlinks=False)
+    merged = stat.S_ISDIR(info.st_mode) and not _is_opaque(entry.path) and lower.is_dir() and not lower.is_symlink()
+    if not merged:
+        yield from _all_files(lower, path)
+    if not stat.S_ISDIR(info.st_mode) and not is_whiteout(info):
+        yield path
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

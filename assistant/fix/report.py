@@ -35,7 +35,7 @@ class SuspectLine:
 class AttemptLine:
     """One attempt in a line: who made it and how, and why it holds or does not.
 
-    `count` is how often the same was proposed.
+    `count` is how often the same was proposed by then.
     """
 
     strategy: str

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 from assistant.errors import RefusedError, UserError
@@ -23,7 +23,9 @@ from assistant.fix.request import FixRequest
 from assistant.fix.search import Search
 from assistant.fix.stages import Attempt, Reproduction
 from assistant.fix.trees import fingerprint, tree_of
+from assistant.fix.verify import passes
 from assistant.fix.views import views
+from assistant.records import Tokens
 from assistant.safety.choice import sandbox_for
 from assistant.safety.rules import read_rule
 from assistant.safety.sandbox import Harm, Sandbox
@@ -62,7 +64,9 @@ async def fix(
         engine = _Opening(open_engine)
         try:
             report = await _fix(bench, engine, watch, progress, started)
-            report = await judge(report, bench.tests) if judge else report
+            if judge:
+                progress.note(replace(report, status="not_fixed", message=f"Not judged yet. {report.message}"))
+                report = await judge(report, bench.tests)
         finally:
             await engine.aclose()
     report = replace(report, seconds=round(time.monotonic() - started, 3))
@@ -89,6 +93,33 @@ class _Opening:
             await self._engine.aclose()
 
 
+@dataclass(slots=True)
+class _Writer:
+    """Has the agent write a failing test, in what is left of time and tokens."""
+
+    bench: Bench
+    engine: _Opening
+    watch: Callable[[Event], None]
+    deadline: float
+    tokens: Tokens = field(default_factory=Tokens)
+
+    async def __call__(self, hint: str = "") -> Attempt:
+        """The attempt."""
+        self.watch(Notice("info", "No test shows the issue yet: the agent writes one first."))
+        request, engine = self.bench.request, await self.engine.get()
+        left = None if request.budget_tokens is None else max(1, request.budget_tokens - self.tokens.written)
+        order = Order(
+            issue_prompt(request.issue or "", hint),
+            request.issue or "",
+            request.settings.think,
+            tokens=left,
+            seconds=max(1.0, self.deadline - time.monotonic()),
+        )
+        attempt = await agent_attempt(self.bench, engine, order, self.watch)
+        self.tokens += attempt.tokens
+        return attempt
+
+
 async def _bench(request: FixRequest, stack: ExitStack) -> Bench:
     workspace = Workspace(request.repository)
     command = request.test_command or request.settings.test_command
@@ -104,26 +135,24 @@ async def _bench(request: FixRequest, stack: ExitStack) -> Bench:
 async def _fix(
     bench: Bench, engine: _Opening, watch: Callable[[Event], None], progress: Progress, started: float
 ) -> FixReport:
-    request = bench.request
-
-    async def write_test(hint: str = "") -> Attempt:
-        watch(Notice("info", "No test shows the issue yet: the agent writes one first."))
-        prompt = f"{issue_prompt(request.issue or '')}{hint and f'{chr(10)}{chr(10)}{hint}'}"
-        order = Order(prompt, request.issue or "", request.settings.think, None, request.budget_tokens)
-        return await agent_attempt(bench, await engine.get(), order, watch)
-
+    request, deadline = bench.request, started + bench.request.timeout
+    writer = _Writer(bench, engine, watch, deadline) if request.issue else None
     stamp = await asyncio.to_thread(fingerprint, bench.workspace.root)
-    found = await reproduce(bench, write_test if request.issue else None, lambda text: watch(Notice("info", text)))
+    found = await reproduce(bench, writer, lambda text: watch(Notice("info", text)))
     watch(Notice("info", _summary(found)))
     if not found.fails and not request.issue:
         return _nothing(bench, found)
-    left = request.timeout - (time.monotonic() - started)
-    where, opened, _ = await asyncio.gather(
-        localise(bench, found, issue=request.issue, seconds=min(_LONGEST_LOOK, left * _LOOKING)),
-        engine.get(),
-        asyncio.to_thread(import_module, "assistant.opening"),  # it takes a second, which the tests take anyway
-    )
-    deadline = started + request.timeout
+    look = max(0.0, min(_LONGEST_LOOK, (deadline - time.monotonic()) * _LOOKING))
+    looking = asyncio.ensure_future(localise(bench, found, issue=request.issue, seconds=look))
+    try:
+        opened, _ = await asyncio.gather(
+            engine.get(),
+            asyncio.to_thread(import_module, "assistant.opening"),  # it takes a second, which the tests take anyway
+        )
+        where = await looking
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
     search = Search(bench, opened, found, where, watch, progress.note, deadline=deadline, stamp=stamp)
     return await search.run()
 
@@ -139,10 +168,12 @@ def _summary(found: Reproduction) -> str:
 
 def _nothing(bench: Bench, found: Reproduction) -> FixReport:
     before, flaky = found.before, len(found.flaky)
+    unseen = [name for name in bench.request.tests if not passes(name, before)]
     tree = tree_of(bench.workspace.root, Changes())
     return FixReport(
         "nothing_to_fix",
-        f"All tests pass{f' but {flaky} flaky: {found.flaky[0]}' if flaky else ''}.",
+        f"All tests pass{f' but {flaky} flaky: {found.flaky[0]}' if flaky else ''}"
+        f"{f'; {unseen[0]} was asked for and is not among them' if unseen else ''}.",
         bench.command,
         flaky=found.flaky,
         views=bench.views.kind,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any
 
 from assistant.events import Event, Notice
 from assistant.fix.agent import Order, agent_attempt
@@ -17,7 +20,7 @@ from assistant.fix.stages import Attempt, Localisation, Reproduction, Verdict
 from assistant.fix.verify import Verifier
 from assistant.records import StepRecord
 from assistant.workspace.outline import roughly
-from model.engine import Engine, EngineInfo
+from model.engine import Engine, EngineError, EngineInfo
 
 _SUSPECTS_SHOWN = 300
 """Tokens of suspects that the agent is shown, and lines of them that a report keeps; our choice."""
@@ -25,11 +28,13 @@ _SUSPECTS_KEPT = 20
 _PATIENCE = 3.0
 """So many times as long as before the agent's own runs of the tests may take; our choice."""
 
+MakeAttempt = Callable[[Bench, Engine, Order, Callable[[Event], None]], Coroutine[Any, Any, Attempt]]
+
 
 class Search:
     """One search. `deadline` is on the monotonic clock: then no new attempt is begun, and the agent stops.
 
-    `stamp` is the fingerprint of the user's files as they were when the tests first ran.
+    `stamp` is the fingerprint of the user's files as they were when the tests first ran; `attempt` is who makes one.
     """
 
     def __init__(
@@ -43,11 +48,13 @@ class Search:
         *,
         deadline: float,
         stamp: str,
+        attempt: MakeAttempt = agent_attempt,
     ) -> None:
         self._bench, self._engine, self._found, self._where = bench, engine, found, where
         self._watch, self._note, self._deadline, self._stamp = watch, note, deadline, stamp
-        self._verifier = Verifier(bench, found)
+        self._verifier, self._attempt = Verifier(bench, found), attempt
         self._verdicts: dict[str, Verdict] = {}
+        self._times: Counter[str] = Counter()
         self._best: tuple[Attempt, Verdict] | None = None
         self._lines: list[AttemptLine] = []
         self._steps: list[StepRecord] = [*found.steps]
@@ -109,8 +116,9 @@ class Search:
     def _status(self, verdict: Verdict | None) -> tuple[bool, str]:
         """Whether it is fixed, and what to say."""
         if verdict is None:
-            return False, "No attempt was made: time or tokens were used up before."
-        if not (self._verifier.must or self._found.fails):
+            used = "; time or tokens were used up" if self._done else ""
+            return False, f"No attempt was finished{used}."
+        if not self._verifier.shows:
             return False, f"No test shows the issue, so nothing is proven. {verdict.why}"
         many = f" ({len(self._lines)} attempts)" if len(self._lines) > 1 and not verdict.fixed else ""
         said = f" {self._said}" if not verdict.fixed and self._said else ""
@@ -142,17 +150,27 @@ class Search:
         request = self._bench.request
         batches = info.batches
         count = request.candidates or attempts_for(info, batches=batches)
-        planned = plans(count, request.settings.think)
-        for wave in waves(planned, batches=batches):
-            await self._wave(wave, planned.index(wave[0]) + 1, count)
+        first = 1
+        for wave in waves(plans(count, request.settings.think), batches=batches):
+            await self._wave(wave, first, count)
+            first += len(wave)
             if self._done:
                 break
 
     async def _wave(self, wave: Sequence[Plan], first: int, count: int) -> None:
-        async for attempt in self._made(wave, first, count):
-            await self._judge(attempt)
+        """Attempts that run at once; the engine may fail in some of them, but not in all where none holds."""
+        broken: list[EngineError] = []
+        async with aclosing(self._made(wave, first, count, broken)) as made:
+            async for attempt in made:
+                await self._judge(attempt)
+        if len(broken) == len(wave) and not self._fixed:
+            raise broken[0]
+        if broken:
+            self._watch(Notice("warning", f"{len(broken)} of {len(wave)} attempts broke off: {broken[0]}"))
 
-    async def _made(self, wave: Sequence[Plan], first: int, count: int) -> AsyncIterator[Attempt]:
+    async def _made(
+        self, wave: Sequence[Plan], first: int, count: int, broken: list[EngineError]
+    ) -> AsyncGenerator[Attempt, None]:
         """The attempts of a wave, as they end; only the first one is watched step by step."""
         running = []
         for place, plan in enumerate(wave):
@@ -160,10 +178,15 @@ class Search:
                 self._watch(Notice("info", f"Attempt {first + place} of {count}, thinking {plan.think.value}."))
             watch = self._watch if place == 0 else _nobody
             order = self._order(plan, len(wave))
-            running.append(asyncio.ensure_future(agent_attempt(self._bench, self._engine, order, watch)))
+            running.append(asyncio.ensure_future(self._attempt(self._bench, self._engine, order, watch)))
         try:
             for done in asyncio.as_completed(running):
-                yield await done
+                try:
+                    attempt = await done
+                except EngineError as error:
+                    broken.append(error)
+                    continue
+                yield attempt
         finally:
             for task in running:
                 task.cancel()
@@ -189,13 +212,14 @@ class Search:
         started = time.monotonic()
         self._steps += attempt.steps
         self._tokens += attempt.tokens
-        digest = attempt.changes.digest
+        digest = self._verifier.of_the_code(attempt.changes).digest
         known = self._verdicts.get(digest)
         verdict = known or await self._verifier.verify(attempt.changes)
         self._verdicts[digest] = verdict
+        self._times[digest] += 1
         if self._best is None or await asyncio.to_thread(_better, verdict, self._best[1]):
             self._best = (attempt, verdict)
-        self._lines.append(_line(attempt, verdict, time.monotonic() - started, again=known is not None))
+        self._lines.append(_line(attempt, verdict, time.monotonic() - started, self._times[digest]))
         self._note(self.report())
 
 
@@ -212,12 +236,12 @@ def _better(one: Verdict, other: Verdict) -> bool:
     return one.changes.size() < other.changes.size()
 
 
-def _line(attempt: Attempt, verdict: Verdict, seconds: float, *, again: bool) -> AttemptLine:
+def _line(attempt: Attempt, verdict: Verdict, seconds: float, count: int) -> AttemptLine:
     took = sum(sum((s.seconds.first_token, s.seconds.decode, s.seconds.tools)) for s in attempt.steps) + seconds
-    why = f"The same as before: {verdict.why}" if again else verdict.why
+    why = f"The same as before: {verdict.why}" if count > 1 else verdict.why
     files, think = attempt.changes.files, attempt.think.value
     return AttemptLine(
-        attempt.strategy, think, attempt.temperature, verdict.fixed, why, files, attempt.tokens, round(took, 3)
+        attempt.strategy, think, attempt.temperature, verdict.fixed, why, files, attempt.tokens, round(took, 3), count
     )
 
 

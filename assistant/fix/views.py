@@ -13,7 +13,7 @@ from typing import Literal
 
 from assistant.fix.changes import Change, Changes
 from assistant.fix.cloning import copied, link_dependencies, reflinks_work, shown
-from assistant.fix.counting import counted, file_state, permission_bits
+from assistant.fix.counting import counted, file_state, permission_bits, too_large
 from assistant.fix.overlay import overlay, overlays_work, written
 from assistant.fix.seeding import seed_snapshots
 from assistant.safety.confinement.layering import lay_over, mark_gone
@@ -40,8 +40,9 @@ class View:
         return self.root.parent / "snapshots"
 
     def changes(self) -> Changes:
-        """What is different now from the repository; what git ignores does not count."""
-        paths = counted(self.repository, self.touched())
+        """What is different now from the repository; what git ignores or no patch can hold does not count."""
+        known = counted(self.repository, self.touched())
+        paths = [path for path in known if not any(too_large(root, path) for root in (self.repository, self.root))]
         return Changes.of(
             Change(path, file_state(self.repository, path), file_state(self.root, path)) for path in paths
         )

@@ -15,6 +15,8 @@ _LARGEST = 8_000_000
 _MOST = 5_000
 _IN_ALL = 256_000_000
 """Bytes of a file, files, and bytes of them all that are read at most; our choice."""
+_DEEPEST = 60
+"""Folders in each other that are looked into; our choice."""
 _SUITES = re.compile(rb"<testsuites?\b")
 _BEGINNING = 4_096
 
@@ -53,6 +55,8 @@ def writes_results(command: str) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    deepest = len(folder.parts) + _DEEPEST
     for directory, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in (".git", "node_modules"))
+        deep = len(Path(directory).parts) >= deepest
+        folders[:] = [] if deep else sorted(name for name in folders if name not in (".git", "node_modules"))
         yield from (Path(directory, name) for name in sorted(names) if name.endswith(".xml"))

@@ -210,9 +210,16 @@ def test_mutants_that_were_made_are_not_made_again(tmp_path):
     assert mutants(source, kept, seed=1, count=2, build=build) == first
     (source / "a.py").write_text("x = 2\n")
     mutants(source, kept, seed=1, count=2, build=build)
+
+    def slow(source, out, **how):
+        mutants(source, kept, seed=2, count=2, build=build)
+        return build(source, out, **how)
+
+    assert mutants(source, kept, seed=2, count=2, build=slow) == read_tasks(next(kept.glob("shop-2-2-*")))
     with pytest.raises(UserError, match="would be noticed by its tests"):
         mutants(source, kept, seed=1, count=1, build=build)
-    assert made == [(1, 2), (1, 2), (1, 1)]
+    assert made == [(1, 2), (1, 2), (2, 2), (2, 2), (1, 1)]
+    assert len(list(kept.iterdir())) == 3
     with pytest.raises(UserError, match="is no folder"):
         mutants(tmp_path / "no", kept, seed=1, count=1)
 
@@ -234,6 +241,14 @@ async def test_a_check_judges_in_the_sandbox_and_leaves_nothing(tmp_path):
         found, said[check] = await judged(task, "ünï\n</answer>", sandbox)
         assert (found, task.digest) == (solved, before), check
     assert said["sys.exit('not like this')"] == "not like this"
+
+
+async def test_a_reply_is_not_written_through_a_link_in_a_task(tmp_path):
+    task = make(tmp_path, "t", "sys.exit(sys.stdin.read() != 'yes')")
+    (tmp_path / "outside").write_text("mine")
+    (task.folder / ".kat-reply").symlink_to(tmp_path / "outside")
+    assert (await judged(task, "yes", sandbox_for(tmp_path, Settings())))[0]
+    assert (tmp_path / "outside").read_text() == "mine"
 
 
 SOLUTIONS = {

@@ -134,9 +134,8 @@ async def test_names_decide_where_a_pipe_loses_the_exit_code(bench: Bench) -> No
     ],
 )
 async def test_what_cannot_be_run_says_what_to_do(bench: Bench, command: str, said: str) -> None:
-    settings = Settings(command_timeout=1.0)
     with pytest.raises(UserError, match=said):
-        await reproduce(replace(bench, command=command, request=replace(bench.request, settings=settings)))
+        await reproduce(replace(bench, command=command, request=replace(bench.request, test_timeout=1.0)))
 
 
 def added(path: str, text: str) -> Changes:

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant.fix.changes import Change, Changes, FileState
+from assistant.fix.cloning import shown
+from assistant.fix.counting import counted
 from assistant.fix.namespace import enter
 from assistant.fix.trees import fingerprint, tree_of
 from assistant.fix.views import Kind, Views, views
@@ -21,11 +23,16 @@ from assistant.workspace.files import Workspace
 
 ODD = "re po,:中 \\ x"
 IN_A_NAMESPACE = """
+import os
 import sys
 from pathlib import Path
 from assistant.fix.namespace import enter
 from tests.assistant.test_fix_views import all_is_told, commands_find_their_way
 repository = Path(sys.argv[1])
+if os.geteuid() == 0:
+    os.chown(repository / "d/x", 12345, 12345)
+    assert not enter(repository, repository)
+    os.chown(repository / "d/x", 0, 0)
 if not enter(repository, repository):
     sys.exit(77)
 all_is_told("overlay", repository)
@@ -278,3 +285,56 @@ def test_a_file_that_a_view_cannot_hold_is_no_way_out(repository: Path) -> None:
         (view.root / "d").symlink_to("/etc")
         changes = {change.path: change.new for change in view.changes().changes}
     assert changes == {"d": FileState(b"/etc", "120000"), "d/x": None, "d/y": None}
+
+
+def test_git_works_in_a_copy_of_a_linked_work_tree(repository: Path, tmp_path: Path) -> None:
+    git(repository, "worktree", "add", "-q", str(tmp_path / "linked"))
+    sandbox = detect(tmp_path / "linked", environ={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    if not sandbox.moves:
+        pytest.skip("bubblewrap does not work here")
+    with views(sandbox.repository) as made, Views(made.repository, made.folder, "copy").view(Changes()) as view:
+        ran = asyncio.run(view.confined(sandbox).run("git log --format=%s", timeout=20))
+    assert ran.output == "start\n"
+
+
+def test_a_file_that_no_patch_can_hold_is_not_taken_for_deleted(repository: Path) -> None:
+    os.truncate(repository / "d/y", 60_000_000)
+    with views(repository) as made, Views(repository, made.folder, "copy").view(Changes()) as view:
+        os.truncate(view.root / "a", 60_000_000)
+        os.truncate(view.root / "d/y", 1)
+        assert not view.changes()
+
+
+def test_a_link_in_the_place_of_a_folder_leads_no_file_out(repository: Path, tmp_path: Path) -> None:
+    """One attempt made a link of a folder, and what is laid over it brings the folder's files back."""
+    (tmp_path / "outside").mkdir()
+    link = Change("d", None, FileState(os.fsencode(tmp_path / "outside"), "120000"))
+    inside = Change("d/new", None, FileState(b"laid over it"))
+    with views(repository) as made, made.layers(Changes.of([inside]).over(Changes.of([link]))) as (layer,):
+        assert (layer / "d/new").read_bytes() == b"laid over it"
+        assert not (layer / "d").is_symlink()
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_what_lies_in_a_submodule_that_was_never_fetched_does_not_count(repository: Path) -> None:
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    (repository / ".gitmodules").write_text('[submodule "sub"]\n\tpath = sub\n\turl = /nowhere\n')
+    (repository / "sub").mkdir()
+    assert counted(repository, ["sub/x", "sub", "made.log", "new"]) == ["new"]
+    assert (repository / "sub", Path("/copy/sub")) in shown(repository, Path("/copy"))
+
+
+def test_a_tree_of_long_names_without_the_repositories_that_git_cannot_add(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for folder in (root, root / "begun"):
+        folder.mkdir()
+        git(folder, "init", "-q", "--object-format=sha256")
+    (root / "new").mkdir()
+    (root / "new/file").write_text("untracked\n")
+    (root / "gone").write_text("1\n")
+    git(root, "add", "gone")
+    tree = tree_of(root, Changes((Change("gone", FileState(b"1\n"), None),)))
+    shutil.rmtree(root / "begun")
+    (root / "gone").unlink()
+    git(root, "add", "-A")
+    assert git(root, "write-tree").strip() == tree

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.safety.confinement.folders import FolderError
-from assistant.safety.confinement.layering import mark_gone, upper_parent
+from assistant.safety.confinement.layering import lay_over, mark_gone, upper_parent
 from assistant.safety.sandbox import Sandbox, Tier, detect
 from assistant.testing.run import run_tests
 from assistant.workspace.files import Workspace
@@ -80,6 +80,19 @@ def layers(tmp_path: Path) -> tuple[Path, Path]:
 
 SCRIPT = "#!/bin/sh\necho ran\n"
 LAID = {"a": "new", "d/y": "y", "file/inner": "inner", "kept": "kept after all", "link/z": "z", "run": SCRIPT}
+
+
+def test_no_name_of_a_file_takes_another_away(tmp_path: Path) -> None:
+    """Where no whiteout can be made, what is gone is a file that nobody may read, whatever it is called."""
+    layer, copy = tmp_path / "layer", tmp_path / "copy"
+    for folder in (layer, copy):
+        folder.mkdir()
+        (folder / "a").write_text("stays")
+    (copy / "gone").write_text("goes")
+    (layer / ".wh.a").write_text("a file like any other")
+    (layer / "gone").touch(mode=0)
+    lay_over(layer, copy)
+    assert contents(copy) == {"a": "stays", ".wh.a": "a file like any other"}
 
 
 async def test_layers_are_seen_in_order_and_what_was_written_is_harvested(

@@ -67,6 +67,11 @@ def test_tasks_are_found_in_nested_folders_in_order_and_not_within_each_other(tm
         ('id = "x"\nkind = "fix"\ntests = "a"', "'tests' is a list of test ids"),
         ('id = "x"\nkind = "answer"', "needs the file prompt.md"),
         ('id = "x', "cannot be read"),
+        pytest.param(f"id = {'1' * 5_000}", "cannot be read", id="long number"),
+        pytest.param(f"id = {'[' * 5_000}", "cannot be read", id="deep list"),
+        pytest.param(
+            f'id = "x"\nkind = "fix"\ntimeout_s = 1{"0" * 400}', "'timeout_s' is a positive number", id="long time"
+        ),
     ],
 )
 def test_a_wrong_task_is_one_line_with_its_path(tmp_path, text, words):
@@ -215,7 +220,7 @@ def test_a_file_of_something_else_is_no_file_of_predictions(tmp_path):
             Predictions(tmp_path / name, "m")
 
 
-@pytest.mark.parametrize("torn", ['{"a": 3', '{"a": 3}', "\x00" * 70_000])
+@pytest.mark.parametrize("torn", ['{"a": 3', "\x00" * 70_000], ids=["cut", "zeros"])
 def test_a_torn_line_is_cut_when_the_next_is_added(tmp_path, torn):
     path = tmp_path / "deep/r.jsonl"
     append_line(path, {"a": 1})
@@ -227,6 +232,27 @@ def test_a_torn_line_is_cut_when_the_next_is_added(tmp_path, torn):
     path.write_text('{"a": 1}\n[]\n')
     with pytest.raises(UserError, match="line 2 is no JSON object"):
         list(read_lines(path))
+
+
+def test_a_whole_line_without_an_end_stays(tmp_path):
+    path = tmp_path / "others.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}')
+    append_line(path, {"a": 3})
+    assert list(read_lines(path)) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    path.write_text("a note of the user's")
+    with pytest.raises(UserError, match="line 1 is no JSON"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.json"])
+def test_two_that_add_predictions_lose_none(tmp_path, name):
+    first, second = Predictions(tmp_path / name, "m"), Predictions(tmp_path / name, "m")
+    first.add("x-1", "one")
+    second.add("x-2", "two")
+    first.add("x-1", "new")
+    text = (tmp_path / name).read_text()
+    found = json.loads(text) if name == "p.json" else [json.loads(line) for line in text.splitlines()]
+    assert {each["instance_id"]: each["model_patch"] for each in found} == {"x-1": "new", "x-2": "two"}
 
 
 @pytest.fixture
@@ -270,6 +296,14 @@ def test_what_a_patch_makes_of_files(checkout):
     assert (found["link"].new.mode, found["tests/grün.py"].new.mode) == ("120000", "100755")
     assert git(checkout, "status", "--porcelain") == ""
     assert not changes_of(" \n", checkout)
+
+
+def test_a_patch_may_copy_files(checkout):
+    patch = (
+        "diff --git a/old name.py b/copy.py\nsimilarity index 100%\ncopy from old name.py\ncopy to copy.py\n"
+        "diff --git a/old name.py b/old name.py\n--- a/old name.py\n+++ b/old name.py\n@@ -9 +9 @@\n-b\n+c\n"
+    )
+    assert changes_of(patch, checkout).files == ("copy.py", "old name.py")
 
 
 @pytest.mark.parametrize(

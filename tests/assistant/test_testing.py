@@ -233,6 +233,7 @@ def test_a_python_inside_the_repository_is_not_run_to_find_out(root: Path, tmp_p
         ("a_test.go", True),
         ("web/a.spec.tsx", True),
         ("conftest.py", True),
+        ("tests", True),
         ("src/contest.py", False),
         ("src/latest.py", False),
         ("testing.md", False),

@@ -200,7 +200,7 @@ def test_a_patch_that_cannot_be_delivered_is_not_lost(kat, repository, serve, js
     nowhere = repository / "no/such/folder/x.patch"
     extra = ["--json"] if json_ else []
     outcome = kat("fix", "--candidates", "1", "--repo", repository, "--engine", server.url, "--patch", nowhere, *extra)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "No such file" in outcome.err
     patch = json.loads(outcome.out.splitlines()[-1])["patch"] if json_ else outcome.out
     subprocess.run(["git", "apply", "--check", "-"], cwd=repository, input=patch, text=True, check=True)

@@ -20,7 +20,7 @@ from assistant.safety.confinement.private import temporary_folders
 from assistant.safety.confinement.toolchains import is_under
 
 _MARKED = stat.S_IFREG
-"""What is gone, where no whiteout can be made: a file with no permission at all, which is what no change gives one."""
+"""Mode of the file that says what is gone where no whiteout can be made; no change makes one that nobody may read."""
 
 
 def mark_gone(layer: Path, path: str) -> None:

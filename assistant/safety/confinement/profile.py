@@ -214,13 +214,13 @@ def _submodules(repository: Path) -> Iterator[Path]:
 
 def _git_directories(view: View, hidden: tuple[Path, ...]) -> Iterator[Path]:
     """The git directory of a linked work tree or submodule, if hidden, and only if it names this work tree itself."""
-    link = view.repository / ".git"
+    link = view.place / ".git"
     if not link.is_file():
         return
     directory = (view.place / _text(link).removeprefix("gitdir:").strip()).resolve()
     if not is_under(directory, hidden):
         return
-    if _is_work_tree_of(directory, view.place / ".git"):
+    if _is_work_tree_of(directory, link):
         yield (directory / _text(directory / "commondir").strip()).resolve()
     found = _WORK_TREE.search(_text(directory / "config"))
     if found and (directory / found[1].strip('"')).resolve() == view.place:

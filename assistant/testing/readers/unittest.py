@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from assistant.testing.readers.outcome import Outcome, Result
 
-_HEAD = re.compile(r"^ {0,2}(\w+) \(([\w.<>]+)\)(?: [\[(].*[\])])?(?= \.\.\. |$)")
+_HEAD = re.compile(r"^ {0,2}([\w.]+) \(([\w.<>]+)\)(?: [\[(].*[\])])?(?= \.\.\. |$)")
 _WORD = re.compile(
     r"(?:^|.*?)(ok|FAIL|ERROR|unexpected success|expected failure|skipped (['\"]).*\2)(?: [\d.]+s)?$", re.DOTALL
 )
-_FAILED = re.compile(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): (\w+) \(([\w.<>]+)\)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAIL|ERROR|UNEXPECTED SUCCESS): ([\w.]+) \(([\w.<>]+)\)", re.MULTILINE)
 _RESULTS: dict[str, Result] = {"ok": "passed", "expected failure": "skipped"}
 
 
@@ -34,4 +34,4 @@ def _result(word: str) -> Result:
 
 
 def _id(name: str, owner: str) -> str:
-    return owner if owner.rpartition(".")[2] == name else f"{owner}.{name}"
+    return owner if f".{owner}".endswith(f".{name}") else f"{owner}.{name}"
