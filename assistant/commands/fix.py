@@ -62,8 +62,7 @@ def fix(
     from assistant.commands.fixing import Delivery, Wanted, fix_one
 
     draws: dict[str, Any] = {"think": think, "think_budget": think_budget, "seed": seed, "max_steps": max_steps}
-    served = {"engine": engine, "model": model, "dialect": dialect, "profile": profile}
-    settings = settings_from(**draws, **served)
+    settings = settings_from(engine=engine, model=model, dialect=dialect, profile=profile, **draws)
     limits: dict[str, Any] = {"candidates": candidates, "samples": samples, "budget_tokens": budget_tokens}
     limits |= {"test_timeout": test_timeout} if test_timeout else {}
     rules = checked_rules(allow)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +12,11 @@ from assistant.errors import UserError
 from assistant.fix.cloning import DEPENDENCIES
 from assistant.safety.confinement.private import private_folder
 from assistant.workspace.files import Workspace
+from assistant.workspace.plain_git import ATTRIBUTES, plain_git
 
 __all__ = ["DEPENDENCIES", "WorkingCopy", "working_copy"]
 
 _MAX_FILES = 200_000
-_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding\n"
-"""Bytes stay as they are, whatever the repository's own attributes say."""
-_GIT_ENVIRONMENT = {
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_AUTHOR_NAME": "KAT Pilot",
-    "GIT_AUTHOR_EMAIL": "kat@localhost",
-    "GIT_COMMITTER_NAME": "KAT Pilot",
-    "GIT_COMMITTER_EMAIL": "kat@localhost",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +59,12 @@ class WorkingCopy:
         self._git("config", "core.autocrlf", "false")
         self._git("config", "core.fileMode", "true")
         (self.root / ".git/info").mkdir(exist_ok=True)
-        (self.root / ".git/info/attributes").write_text(_ATTRIBUTES)
+        (self.root / ".git/info/attributes").write_text(ATTRIBUTES)
         self._git("add", "--all", "--force")
         self._git("commit", "--quiet", "--allow-empty", "--no-verify", "-m", "as it was")
 
     def _git(self, *arguments: str) -> str:
-        environment: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath), **_GIT_ENVIRONMENT}
-        done = subprocess.run(
-            ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false", *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
-        if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip()[:200]
-            raise UserError(f"git {arguments[0]} failed in the working copy: {reason}")
-        return done.stdout.decode("utf-8", "surrogateescape")
+        return plain_git(self.root, *arguments, failing="the working copy cannot be used")
 
 
 @contextmanager

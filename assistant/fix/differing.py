@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import tempfile
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from assistant.errors import UserError
+from assistant.workspace.plain_git import plain_git
 
 File = tuple[str, str, bytes]
 """Path, git mode and content."""
 
-_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 _FLAGS = ("--numstat", "--patch", "--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv")
 _BINARY = 1_000
 """Lines that a binary file counts for; our choice."""
@@ -41,20 +39,8 @@ def difference(old: tuple[File, ...], new: tuple[File, ...]) -> tuple[int, str]:
 
 
 def _git(store: Path, before: str, after: str) -> str:
-    """No hook, filter, attribute or setting of the user's takes part."""
-    options = (f"--git-dir={store}", "-c", "core.quotePath=false", "-c", "core.attributesFile=/dev/null")
-    done = subprocess.run(
-        ["git", *options, "diff", *_FLAGS, "--no-renames", before, after],
-        cwd=store,
-        env={"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()[:200]
-        raise UserError(f"the patch cannot be written: git diff failed: {reason}")
-    return done.stdout.decode("utf-8", "surrogateescape")
+    arguments = (f"--git-dir={store}", "diff", *_FLAGS, "--no-renames", before, after)
+    return plain_git(store, *arguments, failing="the patch cannot be written")
 
 
 def _tree(store: Path, files: Sequence[File]) -> str:

@@ -121,12 +121,8 @@ class Search:
         if not self._verifier.shows:
             return False, f"No test shows the issue, so nothing is proven. {verdict.why}"
         many = f" ({len(self._lines)} attempts)" if len(self._lines) > 1 and not verdict.fixed else ""
-        said = f" {self._said}" if not verdict.fixed and self._said else ""
-        return verdict.fixed, f"{verdict.why}{many}{said}"
-
-    @property
-    def _said(self) -> str:
-        return self._best[0].said if self._best else ""
+        account = self._best[0].said if self._best and not verdict.fixed else ""
+        return verdict.fixed, f"{verdict.why}{many}" + (f" Its own account: {account}" if account else "")
 
     async def _by_lines(self) -> None:
         request = self._bench.request

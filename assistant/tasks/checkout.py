@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,17 +11,7 @@ from pathlib import Path
 from assistant.errors import UserError
 from assistant.safety.confinement.private import private_folder
 from assistant.tasks.task import SKIPPED, Task
-
-_ENVIRONMENT = {
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_AUTHOR_NAME": "KAT Pilot",
-    "GIT_AUTHOR_EMAIL": "kat@localhost",
-    "GIT_COMMITTER_NAME": "KAT Pilot",
-    "GIT_COMMITTER_EMAIL": "kat@localhost",
-}
-_ATTRIBUTES = "* -text -filter -ident -working-tree-encoding\n"
+from assistant.workspace.plain_git import ATTRIBUTES, plain_git
 
 
 @asynccontextmanager
@@ -53,20 +41,10 @@ def _copy(source: Path, target: Path) -> None:
         raise UserError(f"the task's files cannot be copied from {source}: {error.strerror}") from None
     _git(target, "init", "--quiet", "--template=", "--initial-branch=main")
     (target / ".git/info").mkdir()
-    (target / ".git/info/attributes").write_text(_ATTRIBUTES)
+    (target / ".git/info/attributes").write_text(ATTRIBUTES)
     _git(target, "add", "--all")
     _git(target, "commit", "--quiet", "--allow-empty", "--no-verify", "-m", "as it was")
 
 
 def _git(root: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", *arguments],
-        cwd=root,
-        env={"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT},
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()[:200]
-        raise UserError(f"git {arguments[0]} failed in a copy of the task: {reason}")
+    plain_git(root, *arguments, failing="no history could be made for a copy of the task")

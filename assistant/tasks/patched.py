@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from assistant.errors import UserError
 from assistant.fix.changes import Change, Changes, FileState
+from assistant.workspace.plain_git import plain_git
 
 _SOURCES = re.compile(r"^(?:rename|copy) from (.+)$", re.MULTILINE)
-_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_DIR": os.devnull}
 
 
 def changes_of(patch: str, root: Path) -> Changes:
@@ -40,20 +39,9 @@ def _touched(patch: str, place: Path) -> list[str]:
 
 
 def _apply(place: Path, *options: str, stdin: str) -> str:
-    text = stdin if stdin.endswith("\n") else f"{stdin}\n"
-    done = subprocess.run(
-        ["git", "-c", "core.quotePath=false", "apply", *options, "-"],
-        cwd=place,
-        env={"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT},
-        input=text.encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[0]
-        raise UserError(f"the patch does not apply: {reason}")
-    return os.fsdecode(done.stdout)
+    text = (stdin if stdin.endswith("\n") else f"{stdin}\n").encode("utf-8", "surrogateescape")
+    nowhere = {"GIT_DIR": os.devnull}
+    return plain_git(place, "apply", *options, "-", failing="the patch does not apply", stdin=text, variables=nowhere)
 
 
 def _lay(root: Path, place: Path, name: str) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from assistant.safety.sandbox import Sandbox
+from assistant.safety.sandbox import CommandResult, Sandbox
 from assistant.safety.sanitize import sanitize
 from assistant.testing.harvest import Harvest, writes_results
-from assistant.testing.outcomes import read_results
+from assistant.testing.outcomes import Results, read_results
 from assistant.testing.report import TestReport
 from assistant.workspace.files import Workspace
 
@@ -65,11 +65,14 @@ async def run_tests(
         show=show,
         harvest=_both(results.take, harvest) if throwaway and writes_results(command) else harvest,
     )
+    return _report(command, result, read_results(sanitize(result.output), results.texts), timeout)
+
+
+def _report(command: str, result: CommandResult, found: Results, limit: float) -> TestReport:
     output = sanitize(result.output)
-    found = read_results(output, results.texts)
     problem = _problem(command, result.exit_code, output, bool(found.passed or found.failed))
     if result.timed_out:
-        problem = f"The tests did not end within {timeout:g} seconds; give them more time or run fewer."
+        problem = f"The tests did not end within {limit:g} seconds; give them more time or run fewer."
     return TestReport(
         command=command,
         exit_code=result.exit_code,
@@ -114,7 +117,8 @@ def _problem(command: str, code: int, output: str, outcomes: bool) -> str:
     if code == _PYTEST_NOTHING or _ran_nothing(output):
         return "No tests were found; name another test command or target."
     if code == _PYTEST_USAGE and "pytest" in command and "while loading conftest" not in output:
-        return f"pytest did not understand the command ({last})."
+        said = next((row for row in output.splitlines() if row.startswith("ERROR: ")), last)
+        return f"pytest did not understand the command, or was stopped ({said})."
     return ""
 
 
