@@ -35,6 +35,8 @@ LINES = 6
 """Lines that are drawn for; our choice."""
 TEMPERATURE = 1.0
 """At which SmolLM2-135M changes a part of a line and not all of it; below, it hardly varies."""
+_WIDEST = 300
+"""Characters that are shown of a line of output; our choice."""
 _FAILURE_LINES = 8
 
 
@@ -121,7 +123,7 @@ def places(where: Localisation) -> list[Place]:
 
 def failure_of(output: str) -> str:
     """The first failing assertion in the output of tests, as pytest shows it; else the last lines there are."""
-    lines = [line for line in output.splitlines() if line.strip()]
+    lines = [line[:_WIDEST] for line in output.splitlines() if line.strip()]
     first = next((index for index, line in enumerate(lines) if line.startswith("E  ")), None)
     if first is None:
         return "\n".join(lines[-_FAILURE_LINES:])

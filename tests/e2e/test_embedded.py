@@ -48,23 +48,11 @@ def test_ask_in_each_mode(kat, repository, nano, think):
 
 
 def test_fix_says_no_honestly(kat, repository, nano):
-    outcome = kat(
-        "fix",
-        "--candidates",
-        "1",
-        "--repo",
-        repository,
-        "--engine",
-        "embedded",
-        "--json",
-        "--max-steps",
-        "2",
-        "--think",
-        "off",
-    )
+    limits = ("--candidates", "1", "--samples", "8", "--max-steps", "2", "--think", "off")
+    outcome = kat("fix", "--repo", repository, "--engine", "embedded", "--json", *limits)
     report = json.loads(outcome.out.splitlines()[-1])
     assert (outcome.code, report["status"]) in ((1, "not_fixed"), (0, "fixed"))
-    assert report["steps"]
+    assert report["attempts"]
     if report["status"] == "fixed":
         assert report["receipt"]["exit_code"] == 0
 

@@ -28,6 +28,9 @@ _DECAY = 0.7
 _MOST = 400_000
 """Characters of output that are looked through, from its end."""
 
+_LONGEST = 2_000
+"""Characters of a line that may name a place: patterns take the square of what is longer; our choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -87,6 +90,8 @@ def _blocks(output: str, known: Known) -> Iterator[list[tuple[str, int]]]:
     """The places named between one header and the next, those of tests too; at least one."""
     block: list[tuple[str, int]] = []
     for line in output.splitlines():
+        if len(line) > _LONGEST:
+            continue
         if _HEADER.match(line):
             yield from [block] if block else []
             block = []

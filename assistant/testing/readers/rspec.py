@@ -10,6 +10,8 @@ from assistant.testing.readers.tree import read_tree
 
 _END = re.compile(r"^(?:Failures:|Pending:.*|Finished in .*)$")
 _FAILED = re.compile(r"^rspec \S+ # (.+)$", re.MULTILINE)
+_TEST = "\0"
+"""Marks the line of a test; no output that was made harmless holds it."""
 _MARKED = re.compile(r"^(.+?) \((FAILED - \d+|PENDING: .*|ERROR - \d+)\)$")
 
 
@@ -17,10 +19,11 @@ def read(output: str) -> Iterator[Outcome]:
     """A line with nothing further in behind it is a test; names are joined as rspec joins them, by blanks."""
     lines = _tree(output)
     inner = {number for number, text in enumerate(lines) if _is_group(lines, number)}
-    marks = {text.strip() for number, text in enumerate(lines) if number not in inner and text.startswith("  ")}
-    for outcome in read_tree(lines, lambda text: _mark(text) if text in marks else None):
+    tests = {number for number, text in enumerate(lines) if number not in inner and text.startswith("  ")}
+    marked = [f"{text}{_TEST}" if number in tests else text for number, text in enumerate(lines)]
+    for outcome in read_tree(marked, lambda text: _mark(text.removesuffix(_TEST)) if text.endswith(_TEST) else None):
         yield Outcome(outcome.id.replace(" > ", " "), outcome.result)
-    if not marks:
+    if not tests:
         yield from (Outcome(name, "failed") for name in _FAILED.findall(output))
 
 
