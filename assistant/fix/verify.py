@@ -73,7 +73,7 @@ class Verifier:
         Most attempts end here, at the price of one test.
         """
         command = with_tests(self.bench.command, [loaded(name) for name in self.must[:1]])
-        if command is None:
+        if command is None or self.found.before.seconds < _QUICK:
             return None
         report = await self.bench.tests(self.laid(kept), command=command, timeout=self._patience)
         against = report.timed_out or fails(self.must[0], report)

@@ -48,6 +48,13 @@ def library(tmp_path_factory):
     return make_repository(tmp_path_factory.mktemp("fix") / "library", files)
 
 
+@pytest.fixture(autouse=True)
+def plain_runner(kat):
+    """unittest, unless a test names another command: pytest takes a second to begin, and each fix runs it often."""
+    (kat.home / "config").mkdir()
+    (kat.home / "config/config.toml").write_text('test_command = "python3 -m unittest -v"\n')
+
+
 FOUR_STEPS = [
     {"reply": reply("I read it.", ("read_file", {"path": "library/unit_17.py"}), judge="Reading needs no thought.")},
     {
