@@ -64,6 +64,13 @@ def kat(tmp_path):
     return run
 
 
+@pytest.fixture
+def plain_runner(kat):
+    """unittest, unless a test names another command: pytest takes a second to begin, and each fix runs it often."""
+    (kat.home / "config").mkdir()
+    (kat.home / "config/config.toml").write_text('test_command = "python3 -m unittest -v"\n')
+
+
 def git(root, *arguments):
     command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false", *arguments]
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout

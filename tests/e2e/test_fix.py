@@ -35,6 +35,7 @@ class Unit{n}Test(unittest.TestCase):
         self.assertEqual(mean_{n}([]), 0)
 """
 BROKEN = 17
+pytestmark = pytest.mark.usefixtures("plain_runner")
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +47,6 @@ def library(tmp_path_factory):
         files[f"tests/test_unit_{n}.py"] = TEST.format(n=n)
     assert len(files) > 50
     return make_repository(tmp_path_factory.mktemp("fix") / "library", files)
-
-
-@pytest.fixture(autouse=True)
-def plain_runner(kat):
-    """unittest, unless a test names another command: pytest takes a second to begin, and each fix runs it often."""
-    (kat.home / "config").mkdir()
-    (kat.home / "config/config.toml").write_text('test_command = "python3 -m unittest -v"\n')
 
 
 FOUR_STEPS = [

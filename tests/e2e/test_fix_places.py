@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import KAT, environment, git, make_repository, reply, snapshot
 
 PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+pytestmark = pytest.mark.usefixtures("plain_runner")
 EDIT = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
 MENDED = {"reply": reply("", EDIT, ("finish", {"message": "Done."}), think="The tax is not due.")}
 DONE = {"reply": reply("Done."), "times": 0}
@@ -91,6 +92,7 @@ def test_submodules_and_a_path_with_spaces_and_chinese(kat, serve, tmp_path):
 
 
 def test_a_repository_that_nobody_finished_setting_up(kat, serve, tmp_path):
+    (kat.home / "config/config.toml").unlink()
     root = make_repository(tmp_path / "empty", {"readme.txt": "nothing\n"})
     outcome, found = fix(kat, root, serve())
     assert (outcome.code, found["status"]) == (2, "error")
