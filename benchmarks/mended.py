@@ -44,7 +44,7 @@ from assistant.fix.request import FixRequest
 from assistant.tasks.fixing import fix_task
 from assistant.tasks.storing import append_line, read_lines
 from assistant.tasks.task import Task, read_tasks
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from model.engines.scripted import ScriptedServer
 from model.select import open_engine
 

@@ -22,6 +22,7 @@ from assistant.safety.sanitize import sanitize
 
 if TYPE_CHECKING:
     from assistant.fix.run import Judge
+    from assistant.tasks.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Wanted:
     issue_file: Path | None
     instance: Path | None
 
-    def located(self) -> FixRequest:
-        """The request for the root of the repository, with its issue.
+    def located(self, instance: Instance | None) -> FixRequest:
+        """The request for the root of the repository, with its issue, or that of `instance`.
 
         Raises:
             UserError: there is no repository, or the issue or the instance cannot be read or does not belong here.
@@ -44,22 +45,20 @@ class Wanted:
             raise UserError("give the issue with --issue, --issue-file or --instance, not with both")
         root = repository_root(self.request.repository)
         request = replace(self.request, repository=root, issue=self._issue())
-        if self.instance is None:
+        if instance is None:
             return request
-        from assistant.tasks.instance import check_base, read_instance, request_for
+        from assistant.tasks.instance import check_base, request_for
 
-        instance = read_instance(self.instance)
         check_base(instance, root)
         return request_for(instance, request)
 
-    def judge(self, root: Path) -> Judge | None:
-        """What has the last word on a patch: the tests of the instance, which nobody was shown."""
+    def read_instance(self) -> Instance | None:
+        """The instance, if one is given. Raises `UserError` where it cannot be read."""
         if self.instance is None:
             return None
-        from assistant.tasks.instance import judged, read_instance
+        from assistant.tasks.instance import read_instance
 
-        instance = read_instance(self.instance)
-        return lambda report, tests: judged(instance, report, root, tests)
+        return read_instance(self.instance)
 
     def _issue(self) -> str | None:
         if self.issue_file is None:
@@ -98,12 +97,15 @@ def fix_one(wanted: Wanted, delivery: Delivery) -> int:
     """Fix a repository and deliver the patch."""
     progress = Progress()
     try:
-        request = wanted.located()
+        instance = wanted.read_instance()
+        if delivery.predictions is not None and instance is None:
+            raise UserError("--predictions needs --instance FILE or --tasks DIR, which name what the patch is for")
+        request = wanted.located(instance)
         delivery.check(request.repository)
         enter(request.repository)
         with _muted(delivery):
-            report = asyncio.run(_report(wanted, request, progress, show=not delivery.json))
-        _deliver(report, request, wanted, delivery)
+            report = asyncio.run(_report(request, instance, progress, show=not delivery.json))
+        _deliver(report, request, instance, delivery)
     except (Exception, KeyboardInterrupt) as error:
         report = _broken(progress.report, error)
         _keep(report, error, delivery, proven=progress.report.status == "fixed")
@@ -124,27 +126,31 @@ def enter(repository: Path) -> None:
     enter_namespace(repository, state_dir(os.environ))
 
 
-async def _report(wanted: Wanted, request: FixRequest, progress: Progress, *, show: bool) -> FixReport:
+async def _report(request: FixRequest, instance: Instance | None, progress: Progress, *, show: bool) -> FixReport:
     from assistant.fix.run import fix
     from assistant.protocols.text import TextOutput
 
-    judge = wanted.judge(request.repository)
+    judge = _judge(instance, request.repository) if instance else None
     watch = TextOutput(sys.stderr, sys.stderr).show if show else lambda _: None
     return await fix(request, lambda: engine_from(request.settings), watch, progress, judge)
 
 
-def _deliver(report: FixReport, request: FixRequest, wanted: Wanted, delivery: Delivery) -> None:
+def _judge(instance: Instance, root: Path) -> Judge:
+    """What has the last word on a patch: the tests of the instance, which nobody was shown."""
+    from assistant.tasks.instance import judged
+
+    return lambda report, tests: judged(instance, report, root, tests)
+
+
+def _deliver(report: FixReport, request: FixRequest, instance: Instance | None, delivery: Delivery) -> None:
     if delivery.report is not None:
         from assistant.fix.story import story
 
         _write(delivery.report, story(report))
-    if delivery.predictions is not None and wanted.instance is not None:
-        from assistant.tasks.instance import read_instance
+    if delivery.predictions is not None and instance is not None:
         from assistant.tasks.predictions import Predictions
 
-        Predictions(delivery.predictions, model_name(request.settings)).add(
-            read_instance(wanted.instance).id, report.patch
-        )
+        Predictions(delivery.predictions, model_name(request.settings)).add(instance.id, report.patch)
     if delivery.show_suspects and not delivery.json:
         _show_suspects(report)
     if report.status == "fixed":

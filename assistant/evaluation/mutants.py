@@ -25,7 +25,8 @@ from assistant.fix.localising.coverage_run import run_watched
 from assistant.fix.localising.spectrum import LOADING, Runs
 from assistant.fix.request import FixRequest
 from assistant.tasks.task import SKIPPED, Task, write_task
-from assistant.testing.commands import find_test_command, is_test_file
+from assistant.testing.commands import find_test_command
+from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from assistant.workspace.files import Workspace
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.errors import UserError
-from assistant.fix.counting import known_files, submodules
+from assistant.fix.counting import entries, known_files, submodules
 from assistant.safety.confinement.cloning import cheapest, clone, copy_data
 
 DEPENDENCIES = ("node_modules", ".venv", "venv")
@@ -120,21 +120,13 @@ def _files(root: Path) -> Iterator[str]:
     pending = [""]
     while pending:
         below = pending.pop()
-        for entry in _entries(root / below):
+        for entry in entries(root / below):
             if entry.name == ".git" or (not below and entry.is_symlink() and entry.name in DEPENDENCIES):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(f"{below}{entry.name}/")
             else:
                 yield f"{below}{entry.name}"
-
-
-def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except PermissionError:  # a command closed it
-        folder.chmod(0o700)
-        return list(os.scandir(folder))
 
 
 def _lend_git(repository: Path, root: Path) -> None:

@@ -49,6 +49,15 @@ def known_files(repository: Path) -> Sequence[str]:
         return workspace.list(limit=_MAX_FILES).paths
 
 
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in one of our folders, which a command may have closed."""
+    try:
+        return list(os.scandir(folder))
+    except PermissionError:
+        folder.chmod(0o700)
+        return list(os.scandir(folder))
+
+
 def submodules(repository: Path) -> frozenset[str]:
     """Paths of a repository's submodules, also of those that were never fetched."""
     if (repository / ".gitmodules").is_file():

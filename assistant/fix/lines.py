@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -12,7 +12,7 @@ from assistant.fix.changes import Changes
 from assistant.fix.rewriting import Rewriting, rewriting
 from assistant.fix.stages import Attempt, Localisation, Reproduction
 from assistant.records import Tokens
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from assistant.workspace.files import Workspace
 from model.batch import Samples, sample
 from model.catalog import parameters_of
@@ -66,7 +66,7 @@ async def line_attempts(
     tokens: int | None = None,
     seed: int = 0,
     issue: str = "",
-) -> AsyncIterator[Attempt]:
+) -> AsyncGenerator[Attempt, None]:
     """Attempts that change one line each, those drawn most often first; none twice, and none that cannot compile.
 
     `samples` are drawn in all, and at most `tokens` written. What a wave of samples took is on its first attempt.

@@ -24,7 +24,7 @@ from assistant.fix.localising.statements import statements_of
 from assistant.fix.localising.width import spectrum_of
 from assistant.fix.stages import Localisation, Reproduction
 from assistant.safety.sandbox import SandboxError
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace
 from assistant.workspace.names import Focus

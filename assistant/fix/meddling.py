@@ -16,7 +16,7 @@ from doctest import DocTestParser
 from pathlib import Path
 
 from assistant.fix.changes import Change, Changes, FileState
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 
 _SETTINGS = re.compile(

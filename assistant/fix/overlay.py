@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from assistant.fix.counting import entries
 from assistant.fix.namespace import entered, mount_overlay, unmount
 from assistant.safety.confinement.layering import clear_work, is_whiteout
 
@@ -43,7 +44,7 @@ def written(files: Path, repository: Path) -> Iterator[str]:
     pending = [""]
     while pending:
         below = pending.pop()
-        for entry in _entries(files / below):
+        for entry in entries(files / below):
             path = f"{below}{entry.name}"
             if entry.name == ".git":
                 continue
@@ -60,15 +61,6 @@ def _touched(entry: os.DirEntry[str], lower: Path, path: str) -> Iterator[str]:
         yield from _all_files(lower, path)
     if not stat.S_ISDIR(info.st_mode) and not is_whiteout(info):
         yield path
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in one of our folders, which a command may have closed."""
-    try:
-        return list(os.scandir(folder))
-    except PermissionError:
-        folder.chmod(0o700)
-        return list(os.scandir(folder))
 
 
 def _all_files(place: Path, path: str) -> Iterator[str]:

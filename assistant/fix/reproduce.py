@@ -11,7 +11,7 @@ from assistant.fix.bench import Bench
 from assistant.fix.changes import Changes
 from assistant.fix.stages import Attempt, Reproduction
 from assistant.records import StepRecord, Tokens
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from assistant.testing.selecting import is_piped, with_tests
 

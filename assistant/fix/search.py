@@ -137,10 +137,11 @@ class Search:
             issue=request.issue or "",
         )
         self._watch(Notice("info", f"Single lines are drawn for {_places(self._where)}."))
-        async for attempt in drawn:
-            await self._judge(attempt)
-            if self._done:
-                break
+        async with aclosing(drawn):
+            async for attempt in drawn:
+                await self._judge(attempt)
+                if self._done:
+                    break
 
     async def _by_agent(self, info: EngineInfo) -> None:
         request = self._bench.request

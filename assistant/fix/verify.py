@@ -24,7 +24,7 @@ _LOOKS = 3
 _MANY = 10
 """Tests that are lost at once from where on nobody asks whether they are flaky; our choice."""
 _QUICK = 1.0
-"""Seconds of a whole suite below which a part of it is not run first; our choice."""
+"""Seconds of a whole suite below which the impacted tests are not run before it; our choice."""
 _LEAST, _TIMES = 20.0, 4.0
 """Seconds, and whole runs before, that a part of the tests may take with an attempt; our choice."""
 _FIRST = 60
@@ -70,10 +70,10 @@ class Verifier:
     async def one_test(self, kept: Changes) -> Verdict | None:
         """What the first test that must pass, run alone, says against an attempt; None where nothing, or it cannot be.
 
-        Most attempts end here, at the price of one test.
+        Most attempts end here, at the price of one test, and so do those that never come to an end.
         """
         command = with_tests(self.bench.command, [loaded(name) for name in self.must[:1]])
-        if command is None or self.found.before.seconds < _QUICK:
+        if command is None:
             return None
         report = await self.bench.tests(self.laid(kept), command=command, timeout=self._patience)
         against = report.timed_out or fails(self.must[0], report)

@@ -9,11 +9,8 @@ from collections.abc import Callable, Mapping
 
 from assistant.testing.finders import javascript, others, python
 from assistant.testing.finders.place import Found, Place
-from assistant.testing.paths import is_test_file
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace
-
-__all__ = ["Found", "find_test_command", "find_tests", "is_test_file", "with_target"]
 
 _FINDERS: tuple[Callable[[Place], Found | None], ...] = (
     python.find,

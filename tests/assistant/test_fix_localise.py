@@ -133,12 +133,12 @@ KNOWN = Known.of(
         *("calc/calc_test.go", "src/lib.rs", "src/main/java/org/shop/Bar.java", "src/main/java/org/other/Bar.java"),
         "src/vec.cpp",
     ],
-    [Path("/work/a 中 place")],
+    [Path("/home/me/a 中 place")],
 )
 PYTHON = """\
 Traceback (most recent call last):
-  File "/work/a 中 place/tests/test_app.py", line 4, in test_total
-  File "/work/a 中 place/src/app.py", line 7, in total
+  File "/home/me/a 中 place/tests/test_app.py", line 4, in test_total
+  File "/home/me/a 中 place/src/app.py", line 7, in total
   File "src/a b/m.py", line 12, in tax
   File "/usr/lib/python3.11/json/__init__.py", line 346, in loads
 """
@@ -152,8 +152,8 @@ src/a b/m.py:12: ValueError
 """
 JAVASCRIPT = """\
   ● cart › adds
-    at total (/work/a 中 place/web/cart.js:7:11)
-    at tax (file:///work/a 中 place/web/cart.js:12:3)
+    at total (/home/me/a 中 place/web/cart.js:7:11)
+    at tax (file:///home/me/a 中 place/web/cart.js:12:3)
     at Object.<anonymous> (web/cart.test.js:4:1)
     at node:internal/main/run:1:2
 """
@@ -162,8 +162,8 @@ GO = """\
     calc_test.go:4: got 3
 panic: boom
 goroutine 7 [running]:
-	/work/a 中 place/calc/calc.go:12 +0x1d
-	/work/a 中 place/calc/calc.go:7 +0x2a
+	/home/me/a 中 place/calc/calc.go:12 +0x1d
+	/home/me/a 中 place/calc/calc.go:7 +0x2a
 """
 RUST = """\
 ---- tests::adds stdout ----

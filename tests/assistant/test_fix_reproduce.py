@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,14 @@ from assistant.fix.stages import Attempt
 from assistant.fix.views import views
 from assistant.records import Tokens
 from assistant.safety.sandbox import detect
-from assistant.testing.report import TestReport as Report
 from assistant.workspace.files import Workspace
+from tests.assistant.played import Played
 
 UNITTEST = f"{sys.executable} -m unittest -v"
 HEAD = "import os, unittest\nfrom calc import add\n\nclass T(unittest.TestCase):\n"
 GOOD = "    def test_good(self): pass\n"
 BAD = "    def test_bad(self): self.assertEqual(add(1, 2), 3)\n"
 LEAKS = "    def test_a_leaks(self): os.environ['LEAK'] = '1'\n"
-_NOTHING = Changes()
 BEHIND = "    def test_behind(self): self.assertNotIn('LEAK', os.environ)\n"
 
 
@@ -43,31 +42,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def with_suite(bench: Bench, *tests: str, command: str = UNITTEST) -> Bench:
     (bench.workspace.root / "test_it.py").write_text(HEAD + "".join(tests))
     return replace(bench, command=command)
-
-
-@dataclass(frozen=True, slots=True)
-class Played(Bench):
-    """A bench whose runs are given: each a text of ids, `-` before those that fail; "1" alone is an exit code."""
-
-    runs: list[str]
-    commands: list[str | None]
-
-    async def tests(
-        self,
-        changes: Changes = _NOTHING,
-        *,
-        command: str | None = None,
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-        show: Sequence[Path] = (),
-        harvest: Callable[[Path], None] | None = None,
-    ) -> Report:
-        self.commands.append(command)
-        words = self.runs.pop(0).split()
-        failed = tuple(word[1:] for word in words if word[0] == "-")
-        passed = tuple(word for word in words if word[0] == "t")
-        code = int(words[0]) if words[0].isdigit() else int(bool(failed))
-        return Report("", code, passed, failed, "", False, 60.0, True)
 
 
 def played(bench: Bench, *runs: str, command: str = "pytest", timeout: float = 1_800.0) -> Played:

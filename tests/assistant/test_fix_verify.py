@@ -1,13 +1,11 @@
 """What is called fixed, by runs of the tests that are played."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assistant.config import Settings
-from assistant.fix.bench import Bench
 from assistant.fix.changes import Change, Changes, FileState
 from assistant.fix.request import FixRequest
 from assistant.fix.stages import Reproduction
@@ -16,39 +14,8 @@ from assistant.fix.verify import Verifier, passes
 from assistant.fix.views import Views
 from assistant.safety.sandbox import Sandbox
 from assistant.testing.outcomes import read_outcomes
-from assistant.testing.report import TestReport as Report
 from assistant.workspace.files import Workspace
-
-_NOTHING = Changes()
-
-
-def report(words: str, seconds: float = 60.0) -> Report:
-    """Ids that passed, and failed (`-`); a number is the exit code."""
-    failed = tuple(word[1:] for word in words.split() if word[0] == "-")
-    passed = tuple(word for word in words.split() if word[0] != "-" and not word.isdigit())
-    code = next((int(word) for word in words.split() if word.isdigit()), int(bool(failed)))
-    return Report("", code, passed, failed, "", False, seconds, True)
-
-
-@dataclass(frozen=True, slots=True)
-class Played(Bench):
-    """A bench whose runs are given; `commands` are those that were run."""
-
-    runs: list[str]
-    commands: list[str | None]
-
-    async def tests(
-        self,
-        changes: Changes = _NOTHING,
-        *,
-        command: str | None = None,
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-        show: Sequence[Path] = (),
-        harvest: Callable[[Path], None] | None = None,
-    ) -> Report:
-        self.commands.append(command)
-        return report(self.runs.pop(0))
+from tests.assistant.played import Played, report
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from assistant.safety.sandbox import Sandbox, detect
-from assistant.testing.commands import find_test_command, find_tests, is_test_file, with_target
+from assistant.testing.commands import find_test_command, find_tests, with_target
 from assistant.testing.outcomes import read_outcomes
+from assistant.testing.paths import is_test_file
 from assistant.testing.run import run_tests
 from assistant.workspace.errors import WorkspaceError
 from assistant.workspace.files import Workspace

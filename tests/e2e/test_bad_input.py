@@ -71,6 +71,7 @@ def test_a_file_that_is_not_utf_8_is_read_all_the_same(kat, tmp_path, serve):
         (["sessions", "show", "nope"], "nope"),
         (["frobnicate"], "frobnicate"),
         (["fix", "--issue", "a", "--issue-file", "b"], "not with both"),
+        (["fix", "--predictions", "p.jsonl"], "--instance FILE"),
     ],
     ids=lambda value: "-".join(value[:3]) if isinstance(value, list) else "",
 )

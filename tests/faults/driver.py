@@ -1,22 +1,23 @@
 """Runs `kat` in forks of a process that has imported everything, and kills them with SIGKILL when told to.
 
-A line of JSON on standard input is a run: `arguments`, `environ`, `folder`, `delay` in seconds (null: until it ends).
+A line of JSON on standard input is a run: `arguments`, `environ`, `log`, `delay` in seconds (null: until it ends).
 A line of JSON on standard output says how it ended: `code` (negative: killed) and `seconds`.
 """
 
-import contextlib
+import ctypes
 import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import git  # noqa: F401 - so that forks need not import it
 
 import assistant.commands.registry
 import assistant.pilot
 import model.engines.http  # noqa: F401
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def child(asked):
@@ -30,24 +31,25 @@ def child(asked):
     os._exit(assistant.commands.registry.run(asked["arguments"]))
 
 
-def wait_for_the_sandbox(folder):
-    """The kernel ends what ran in the sandbox a moment after `kat`; its outer process has the folder in its command."""
-    mine = str(os.getpid())
-    for _ in range(500):
-        if not any(folder in command for pid, command in commands() if pid != mine):
+def inherit_orphans():
+    """Have whatever outlives `kat` become a child of ours, also what it had forked and not started yet. Linux."""
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise SystemExit("this process cannot take over orphans")
+
+
+def wait_for_orphans():
+    """The kernel ends what ran in the sandbox a moment after `kat`."""
+    for _ in range(1000):
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
+        except ChildProcessError:
             return
-        time.sleep(0.01)
     raise SystemExit("something outlives kat")
 
 
-def commands():
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                yield entry.name, (entry / "cmdline").read_bytes().decode(errors="replace")
-
-
 def main():
+    inherit_orphans()
     for line in sys.stdin:
         asked = json.loads(line)
         start = time.monotonic()
@@ -58,7 +60,7 @@ def main():
             time.sleep(asked["delay"])
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        wait_for_the_sandbox(asked["folder"])
+        wait_for_orphans()
         ended = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
         sys.stdout.write(json.dumps(ended) + "\n")
         sys.stdout.flush()

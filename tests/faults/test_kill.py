@@ -70,7 +70,7 @@ class Driver:
 
     def run(self, arguments, place, delay=None):
         asked = {"arguments": [str(a) for a in arguments], "environ": place.environ, "delay": delay}
-        asked |= {"folder": str(place.root), "log": str(place.log)}
+        asked |= {"log": str(place.log)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())

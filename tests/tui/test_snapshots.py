@@ -29,6 +29,7 @@ from tests.tui.fake import DIFF, THOUGHT, Ask, FakeAgent, Gate, Script, demo, st
 from tests.tui.test_fork import ORIGINAL, OTHER
 from tui.app import KatApp
 from tui.widgets.asking import QUIET_SECONDS
+from tui.widgets.fork import ForkView
 
 Compare = Callable[..., bool]
 
@@ -173,8 +174,11 @@ def test_fork(snap_compare: Compare, clock: Clock, size: tuple[int, int]) -> Non
         agent.replies.append([Forked(1, ORIGINAL, OTHER)])
         app.prompt.insert("/think-harder 1")
         await pilot.press("enter")
-        while agent.replies or app.conversation.running:
+        while agent.replies or app.conversation.running or not app.query(ForkView):
             await pilot.pause(0.02)
-        await pilot.pause(0.2)
+        places: list[object] = []
+        while len(places) < 5 or places[-1] != places[-5]:  # until the layout stays as it is
+            await pilot.pause(0.1)
+            places.append([part.region for part in app.query_one(ForkView).query("*")])
 
     assert snap_compare(build(agent, clock), terminal_size=size, run_before=forked)

@@ -10,7 +10,7 @@ from assistant.fix.bench import Bench
 from assistant.fix.localising.coverage_run import run_watched
 from assistant.fix.localising.spectrum import LOADING, Runs, Spectrum
 from assistant.fix.stages import Reproduction
-from assistant.testing.commands import is_test_file
+from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from assistant.testing.selecting import with_tests
 
