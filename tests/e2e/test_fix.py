@@ -154,7 +154,7 @@ def test_only_what_is_proven_is_called_fixed(kat, repository, serve, calls, word
     assert words in report["message"]
 
 
-PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q --disable-plugin-autoload"
 DESELECT = "[pytest]\naddopts = --deselect=tests/test_price.py::T::test_total\n"
 SKIP = "import pytest\n\n\ndef total(prices):\n    pytest.{}('not now')\n"
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import KAT, environment, git, make_repository, reply, snapshot
 
-PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q --disable-plugin-autoload"
 pytestmark = pytest.mark.usefixtures("plain_runner")
 EDIT = ("edit_file", {"path": "shop/price.py", "old": " + 1", "new": ""})
 MENDED = {"reply": reply("", EDIT, ("finish", {"message": "Done."}), think="The tax is not due.")}
@@ -125,7 +125,7 @@ def test_interrupted_it_leaves_nothing_behind(repository, serve, tmp_path, stage
     )
     _wait_for(stage, server, scratch)
     os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate(timeout=60)
     found = json.loads(out.splitlines()[-1])
     assert running.returncode == 130, err
     assert found["status"] in ("error", "not_fixed")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -113,7 +114,7 @@ def test_undo_takes_the_session_that_broke_off_last(kat, serve, tmp_path):
 
 def test_two_processes_on_one_session(kat, serve, tmp_path):
     root = make_repository(tmp_path / "repo", START)
-    server = serve({"reply": reply("One.", EDIT)}, {"reply": reply("Done."), "delay": 3}, {"reply": reply("Other.")})
+    server = serve({"reply": reply("One.", EDIT)}, {"reply": reply("Done."), "delay": 600})
     arguments = ["ask", "go", "--repo", str(root), "--allow", "edit", "--engine", server.url]
     first = subprocess.Popen(
         [*KAT, *arguments], env=environment(kat.home), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -125,7 +126,8 @@ def test_two_processes_on_one_session(kat, serve, tmp_path):
         refused = kat(*command, "--repo", root)
         assert refused.code == 2
         assert "is open in another KAT Pilot" in refused.err
-    assert first.wait(30) == 0, first.stderr.read()
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 130, first.stderr.read()
     first.stdout.close()
     first.stderr.close()
     assert kat("undo", "--repo", root).code == 0
