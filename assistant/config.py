@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from assistant.errors import UserError
+from assistant.own_models import OwnModel, read_models
 from assistant.servers import McpServer, read_servers
 from assistant.think_settings import UserRule, read_rules, read_without
 from model.engine import SILENCE
@@ -27,8 +28,10 @@ class Settings:
     """All settings with their defaults. The file is TOML with these names at its top level.
 
     None means: by the engine, or found by looking. Numbers are positive (`temperature` may be 0); seconds are seconds.
-    `sandbox_write` lists absolute paths of folders that commands may change besides the repository. Budgets are in
+    `sandbox_write` lists absolute paths of folders that commands may change besides the repository. `models` are the
+    user's own, by name. `temperature` and `top_p` that are None are the model's makers' own. Budgets are in
     tokens: of one judge, of one thought (None: three quarters of `max_tokens`), of all thoughts of a session.
+    `hold_format` has a server hold replies to KAT's format by a grammar, for models that never learned it.
     `run_tokens` and `run_seconds` limit what one message may take. `think_rules` are the user's own rules on thinking,
     `think_without` names built-in ones that do not count.
     A plain dataclass, because the first screen waits for it.
@@ -37,13 +40,14 @@ class Settings:
     engine: str | None = None
     model: str | None = None
     dialect: Literal["kat", "qwen3", "qwen3_coder"] | None = None
+    hold_format: bool = False
     api_key: str | None = None
     think: ThinkRequest = ThinkRequest.AUTO
     profile: Literal["compact", "full"] | None = None
     max_steps: int | None = None
     max_tokens: int | None = None
     temperature: float | None = None
-    top_p: float = 0.95
+    top_p: float | None = None
     seed: int | None = None
     silence: float = SILENCE
     command_timeout: float = 120.0
@@ -51,6 +55,7 @@ class Settings:
     sandbox_network: bool = False
     sandbox_write: tuple[str, ...] = ()
     mcp: tuple[McpServer, ...] = ()
+    models: tuple[OwnModel, ...] = ()
     judge_budget: int = 200
     think_budget: int | None = None
     session_think_budget: int | None = None
@@ -182,6 +187,7 @@ def _in_range(number: float, name: str) -> float:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "sandbox_write": _folders,
     "mcp": read_servers,
+    "models": read_models,
     "think_rules": read_rules,
     "think_without": read_without,
 }

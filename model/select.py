@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from model.catalog import CATALOG
+from model.catalog import CATALOG, CatalogEntry, known
 from model.engine import SILENCE, Engine, EngineError, EngineRefused, is_engine
 from model.engines.transport import Patience, Transport
 from model.pull import PullError, is_pulled, model_path, models_directory
+from model.serving.adapter_files import newest
+from model.serving.supervision.health import models
+from model.serving.supervision.running import Running, servers, servers_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +40,55 @@ async def open_engine(
     dialect: str | None = None,
     model: str | None = None,
     silence: float = SILENCE,
+    hold: bool = False,
     environ: Mapping[str, str],
     probe_timeout: float = 0.3,
     candidates: Sequence[Candidate] = CANDIDATES,
 ) -> Engine:
-    """The engine that `spec` names: `embedded`, `http://host:port[/v1]`, `unix:/path`.
+    """The engine that `spec` names: `embedded`, `http://host:port[/v1]`, `unix:/path`, `torch:MODEL`.
 
-    With None it is the first of `candidates` that answers, else the embedded one. `EngineInfo.why` says the reason.
+    With None it is what `kat serve` runs here, else the first of `candidates` that answers, else the embedded one.
+    `EngineInfo.why` says the reason. A server of ours gets its own key where none is given. `hold` is of servers:
+    replies are held to KAT's format by a grammar.
     `probe_timeout`, and `silence` within a stream, are in seconds. Raises `EngineUnreachable` or `EngineRefused`.
     """
-    server = _Server(api_key, dialect, model, silence)
+    server = _Server(api_key, dialect, model, silence, hold)
     match spec:
         case None:
             pass
         case "embedded":
             return await _reached(_embedded(environ, dialect, "you asked for it"))
+        case _ if spec.startswith("torch:"):
+            return await _reached(_torch(spec, environ, dialect, hold))
         case _ if is_engine(spec):
-            return await server.reached(spec, "you asked for it")
+            return await server.knowing(_at(spec, environ)).reached(spec, "you asked for it")
         case _:
-            raise EngineRefused(f"{spec!r} is no engine; write embedded, http://host:port or unix:/path")
+            raise EngineRefused(f"{spec!r} is no engine; write embedded, http://host:port, unix:/path or torch:MODEL")
+    if ours := await _served(environ, model, probe_timeout):
+        return await server.knowing(ours).reached(ours.address, f"`kat serve` runs {ours.name} on this machine")
     found = await _first_that_answers(candidates, api_key, probe_timeout)
     if found:
         return await server.reached(found.url, f"{found.title} answers on this machine")
     return await _reached(_embedded(environ, dialect, "no model server answers on this machine"))
+
+
+async def _served(environ: Mapping[str, str], model: str | None, seconds: float) -> Running | None:
+    """The server of ours that was started last and answers; with `model`, of those that serve it."""
+    for running in servers(servers_directory(environ)):
+        if running.is_ready and (names := await models(running.endpoint, seconds)) and _has(names, model):
+            return running
+    return None
+
+
+def _at(address: str, environ: Mapping[str, str]) -> Running | None:
+    """The server of ours at an address."""
+    wanted = address.rstrip("/").removesuffix("/v1")
+    return next((one for one in servers(servers_directory(environ)) if one.address == wanted), None)
+
+
+def _has(names: Sequence[str], model: str | None) -> bool:
+    """Whether the model, or a version of the adapter, of that name is among them."""
+    return model is None or model in names or newest(names, model) is not None
 
 
 async def _first_that_answers(candidates: Sequence[Candidate], api_key: str | None, seconds: float) -> Candidate | None:
@@ -88,6 +117,14 @@ class _Server:
     dialect: str | None
     model: str | None
     silence: float
+    hold: bool = False
+
+    def knowing(self, running: Running | None) -> _Server:
+        """The same with what is known of a server of ours, where the user said nothing else."""
+        if running is None:
+            return self
+        key, dialect = self.api_key or running.endpoint.key, self.dialect or running.dialect
+        return replace(self, api_key=key, dialect=dialect)
 
     async def reached(self, url: str, why: str) -> Engine:
         """The engine for a server that answers: by its completions, or by chat where it has no other."""
@@ -118,6 +155,27 @@ def _embedded(environ: Mapping[str, str], dialect: str | None, why: str) -> Engi
         model=entry.title,
         why=why,
     )
+
+
+def _torch(spec: str, environ: Mapping[str, str], dialect: str | None, hold: bool) -> Engine:
+    """By a name of the catalogue, else a folder, a GGUF file or a hub id."""
+    from model.engines.torch import TorchEngine
+
+    name = spec.removeprefix("torch:")
+    entry = known(name)
+    spoken = dialect or (entry.dialect if entry else None)
+    source = _weights(entry, environ) if entry else name
+    return TorchEngine(source, dialect=spoken, hold=hold or None, why="you asked for it")
+
+
+def _weights(entry: CatalogEntry, environ: Mapping[str, str]) -> str:
+    """What transformers loads: the files that were fetched, else the name on the hub."""
+    if not entry.files:
+        return entry.source
+    folder = models_directory(environ)
+    if not is_pulled(entry, folder):
+        raise PullError(f"{entry.title} is not on this machine yet; fetch it with: kat models pull {entry.name}")
+    return str(model_path(entry, folder))
 
 
 async def _reached(engine: Engine) -> Engine:

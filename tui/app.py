@@ -251,6 +251,15 @@ class KatApp(App[int]):
         screen = SessionsScreen(self._shelf.search, words, self.conversation.session)
         await self.push_screen(screen, self._go_on_with)
 
+    async def show_engine(self) -> None:
+        """Show the engine and what its server does."""
+        from tui.screens.engine import EngineScreen
+
+        if (engine := self.status.engine) is None:
+            await self.tell("No engine is open; /retry opens one.")
+            return
+        await self.push_screen(EngineScreen(engine, self._shelf.readings, self._shelf.findings))
+
     async def _go_on_with(self, session: str | None) -> None:
         if session is None:
             return

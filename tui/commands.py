@@ -61,6 +61,9 @@ class Target(Protocol):
     async def show_sessions(self, words: str) -> None:
         """Show the sessions of this folder."""
 
+    async def show_engine(self) -> None:
+        """Show the engine and its server."""
+
 
 Run = Callable[[Target, str], Awaitable[None]]
 
@@ -187,6 +190,10 @@ async def _sessions(target: Target, argument: str) -> None:
     await target.show_sessions(argument)
 
 
+async def _engine(target: Target, _: str) -> None:
+    await target.show_engine()
+
+
 async def _rename(target: Target, argument: str) -> None:
     if not argument:
         await target.tell("Say /rename and a name for this session.")
@@ -216,6 +223,7 @@ COMMANDS = (
     Command("prefer STEP original|other", "keep which way of a forked step is better", _prefer),
     Command("compact [HINT]", "make the conversation shorter for the model; say what matters", _compact),
     Command("stats", "what thinking cost in this session, and what it saved", _stats),
+    Command("engine", "the engine: why this one, what its server does now, and whether it works", _engine),
     Command("sessions [WORDS]", "the sessions of this folder: search, and go on with one", _sessions),
     Command("rename NAME", "give this session a name", _rename),
     Command("stop", "stop what runs and keep what came", _stop),

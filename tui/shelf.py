@@ -1,9 +1,9 @@
-"""What the interface knows of other sessions in this folder, and of the prompts that have a name."""
+"""What the interface knows besides the session: others in this folder, prompts with a name, the engine's server."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,8 +11,11 @@ from assistant.agent import AgentFactory
 from assistant.errors import UserError
 
 if TYPE_CHECKING:
+    from assistant.doctor.finding import Finding
     from assistant.ledger import Ledger
     from assistant.sessions import SessionSummary
+    from model.engine import EngineInfo
+    from model.serving.metrics import ServerMetrics
 
 
 class NamedPrompt(Protocol):
@@ -27,7 +30,7 @@ class NamedPrompt(Protocol):
 
 
 class Shelf(Protocol):
-    """Where sessions and prompts lie. All of it reads files, so the interface calls it in a thread."""
+    """Where sessions and prompts lie. What reads files is called in a thread; the engine is asked over HTTP."""
 
     def prompts(self) -> Mapping[str, NamedPrompt]:
         """The prompts by their names."""
@@ -40,6 +43,12 @@ class Shelf(Protocol):
 
     def ledger(self, session: str) -> Ledger:
         """What thinking cost in a session, and what it saved. Raises `UserError`, `OSError`."""
+
+    def readings(self, engine: EngineInfo) -> AsyncGenerator[ServerMetrics, None]:
+        """What the engine's server counts, every two seconds; nothing where there is none, or it does not say."""
+
+    def findings(self, engine: EngineInfo) -> AsyncGenerator[Finding, None]:
+        """What a quick examination of the engine finds."""
 
 
 class NoShelf:
@@ -60,6 +69,16 @@ class NoShelf:
     def ledger(self, session: str) -> Ledger:
         """None."""
         raise UserError("no sessions are kept here")
+
+    async def readings(self, engine: EngineInfo) -> AsyncGenerator[ServerMetrics, None]:
+        """None."""
+        return
+        yield
+
+    async def findings(self, engine: EngineInfo) -> AsyncGenerator[Finding, None]:
+        """None."""
+        return
+        yield
 
 
 class FolderShelf:
@@ -97,6 +116,18 @@ class FolderShelf:
         from assistant.sessions import find, read
 
         return ledger(session, read(find(self._directory(), session)))
+
+    def readings(self, engine: EngineInfo) -> AsyncGenerator[ServerMetrics, None]:
+        """Over connections of their own."""
+        from assistant.doctor.live import readings
+
+        return readings(engine, self._environ)
+
+    def findings(self, engine: EngineInfo) -> AsyncGenerator[Finding, None]:
+        """By asking the engine; its replies do not enter the session."""
+        from assistant.doctor.live import findings
+
+        return findings(engine, self._environ)
 
     def _directory(self) -> Path:
         from assistant.config import state_dir

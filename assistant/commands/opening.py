@@ -20,7 +20,8 @@ def settings_from(**flags: Any) -> Settings:
     """
     settings = load(flags)
     if settings.engine is not None and not is_engine(settings.engine):
-        raise UserError(f"{settings.engine!r} is no engine; write embedded, http://host:port or unix:/path")
+        forms = "embedded, http://host:port, unix:/path or torch:MODEL"
+        raise UserError(f"{settings.engine!r} is no engine; write {forms}")
     return settings
 
 
@@ -38,6 +39,7 @@ async def engine_from(settings: Settings, environ: Mapping[str, str] = os.enviro
         dialect=settings.dialect,
         model=settings.model,
         silence=settings.silence,
+        hold=settings.hold_format,
         environ=environ,
     )
 

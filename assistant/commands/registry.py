@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from assistant.commands import acp, ask, doctor, evaluate, explain, fix, interface, models, sessions, stats, undo
+from assistant.commands import acp, ask, doctor, evaluate, explain, fix, interface, models, serve, sessions, stats, undo
 from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
@@ -34,6 +34,7 @@ app.command("explain")(explain.explain)
 app.command("acp")(acp.acp)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
 app.add_typer(sessions.app, name="sessions")
 
 

@@ -19,6 +19,7 @@ from assistant.opening import DRAWS, EMBEDDED_DRAWS
 from assistant.records import Tokens
 from assistant.safety.confinement.private import private_folder
 from assistant.safety.sandbox import Sandbox
+from assistant.sampling import sampling_of
 from assistant.tasks.task import SKIPPED, Task
 from assistant.think import Policy, Situation, pinned_mode
 from model.budget import Budget, BudgetedReply, thought_of
@@ -107,12 +108,7 @@ async def _asked(prompt: str, think: ThinkRequest, engine: Engine, settings: Set
 
 def _sampling(info: EngineInfo, settings: Settings) -> Sampling:
     draws = EMBEDDED_DRAWS if info.name == "embedded" else DRAWS
-    return Sampling(
-        temperature=draws.temperature if settings.temperature is None else settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens or draws.reply_tokens,
-        seed=settings.seed,
-    )
+    return sampling_of(settings, info.model, draws.temperature, draws.reply_tokens)
 
 
 def _prompt(task: Task) -> str:

@@ -1,38 +1,28 @@
-"""The engine inside this process. It needs no server, no GPU and no account.
-
-A KAT reply is generated segment by segment, each under its own grammar, so that even a model that never saw KAT's
-format writes it: the judge has at most 40 tokens, and a segment that the model leaves open is closed for it. The
-prefix cache makes the seams cheap.
-"""
+"""The engine inside this process. It needs no server, no GPU and no account."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from model.batch import Samples, reseeded
-from model.engine import Delta, EngineInfo, EngineRefused, EngineUnreachable, Finish, Sampling, Usage
+from model.engine import Delta, EngineInfo, EngineRefused, EngineUnreachable, Sampling, Usage
 from model.engines.choices import Choices
 from model.engines.llama import Chunk, Llama, LlamaOptions
-from model.engines.stops import StopWords
-from model.format import Segment
-from model.grammar import gbnf
-from model.prompt import Prompt, ToolSpec
+from model.engines.segments import Part, Turn, written
+from model.engines.threads import Streams
+from model.prompt import Prompt
 
-JUDGE_TOKENS = 40
 BATCH_REPLIES = 16
 """Replies that are written at once. More hardly go faster on a CPU; our choice."""
 BATCH_CONTEXT = 4096
 """Tokens that the prompt and all replies of a batch share at most: 94 MB for SmolLM2; our choice."""
-SEGMENT_TOKENS = {Segment.JUDGE: JUDGE_TOKENS, Segment.THINK: 240, Segment.ANSWER: 360}
-"""The most tokens a segment may have; our choice, so that a loop of a tiny model ends within seconds."""
-_REPEAT_PENALTY = {Segment.THINK: 1.1, Segment.ANSWER: 1.1}
 
 
 class EmbeddedEngine:
@@ -58,7 +48,7 @@ class EmbeddedEngine:
         self._info = EngineInfo("embedded", model or Path(model_path).stem, dialect, context, why)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded")
         self._loading: dict[LlamaOptions, asyncio.Task[Llama]] = {}
-        self._cancelled: set[threading.Event] = set()
+        self._streams = Streams(self._thread)
         self._closed = False
 
     async def info(self) -> EngineInfo:
@@ -76,8 +66,8 @@ class EmbeddedEngine:
         ids = await self._ids(prompt)
         if len(ids) >= self._options.context:
             raise _too_long(ids, self._options.context)
-        turn = _Turn(prompt, sampling, ids)
-        async with aclosing(self._turn(llama, turn)) as deltas:
+        turn = Turn(prompt, sampling, ids, held=prompt.dialect == "kat")
+        async with aclosing(written(turn, _Writer(llama, self._generate, self._stopped))) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -103,8 +93,7 @@ class EmbeddedEngine:
     async def aclose(self) -> None:
         """Stop what runs, which ends as cut, and free the model."""
         self._closed = True
-        for event in self._cancelled:
-            event.set()
+        self._streams.cancel()
         loading = list(self._loading.values())
         self._loading.clear()
         if loading:
@@ -148,171 +137,71 @@ class EmbeddedEngine:
     async def _ids(self, prompt: Prompt) -> list[int]:
         return await asyncio.to_thread(prompt.token_ids, await self._llama())
 
-    async def _turn(self, llama: Llama, turn: _Turn) -> AsyncGenerator[Delta, None]:
-        segment: Segment | None = turn.segment
-        while segment is not None:
-            part = turn.part(segment)
-            async with aclosing(self._generate(llama, turn.request(part))) as chunks:
-                async for chunk in chunks:
-                    delta = turn.take(part, chunk)
-                    if delta:
-                        yield delta
-                    if turn.over:
-                        break
-            if self._closed and part.finish is None:
-                turn.cut("the embedded engine was closed; what came is kept")
-            if turn.over:
-                break
-            markup, segment = turn.follow(part)
-            if segment is not None:
-                turn.ids += await asyncio.to_thread(llama.encode, part.text + markup, specials=False)
-            if text := turn.stops.feed(markup):
-                yield Delta(text)
-        yield turn.last()
-
     async def _generate(self, llama: Llama, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The chunks of one completion; closing the generator cancels it without waiting."""
         if self._closed:
             return
-        loop, queue, cancelled = asyncio.get_running_loop(), asyncio.Queue[Chunk | None](), threading.Event()
-
-        def take(chunk: Chunk) -> bool:
-            if not cancelled.is_set():
-                loop.call_soon_threadsafe(queue.put_nowait, chunk)
-            return cancelled.is_set()
-
-        def work() -> None:
-            if not cancelled.is_set():
-                llama.generate(request, take)
-
-        running = loop.run_in_executor(self._thread, work)
-        running.add_done_callback(lambda _: queue.put_nowait(None))
-        self._cancelled.add(cancelled)
-        try:
-            while (chunk := await queue.get()) is not None:
+        async with aclosing(self._streams.read(partial(llama.generate, request))) as chunks:
+            async for chunk in chunks:
                 yield chunk
-            if not running.cancelled():
-                await running
-        finally:
-            cancelled.set()
-            self._cancelled.discard(cancelled)
+
+    def _stopped(self) -> str | None:
+        return "the embedded engine was closed; what came is kept" if self._closed else None
 
 
 @dataclass(slots=True)
-class _Part:
-    """One segment as it is generated."""
+class _Writer:
+    """Writes the segments of one reply with llama.cpp."""
 
-    segment: Segment
-    limit: int
-    text: str = ""
-    tokens: int = 0
-    finish: str | None = None
+    llama: Llama
+    generate: Callable[[Llama, dict[str, Any]], AsyncGenerator[Chunk, None]]
+    stopped: Callable[[], str | None]
+    _reads: bool = True
 
+    async def write(self, turn: Turn, part: Part) -> AsyncGenerator[Delta, None]:
+        """One segment. Raises `EngineRefused` on the first chunk of a reply only."""
+        async with aclosing(self.generate(self.llama, part_request(turn, part))) as chunks:
+            async for chunk in chunks:
+                if delta := self._take(turn, part, chunk):
+                    yield delta
+                if turn.over:
+                    break
 
-class _Turn:
-    """A reply under way, across its segments."""
+    async def encode(self, text: str) -> list[int]:
+        """Token ids of text that holds no control tokens."""
+        return await asyncio.to_thread(self.llama.encode, text, specials=False)
 
-    def __init__(self, prompt: Prompt, sampling: Sampling, ids: list[int]) -> None:
-        self.segment = prompt.opening.segment
-        self.ids = ids
-        self.stops = StopWords(sampling.stop)
-        self.over = False
-        self._held_to_kat = prompt.dialect == "kat"
-        self._tools: tuple[ToolSpec, ...] = prompt.tools
-        self._sampling = sampling
-        self._usage = Usage(prompt=len(ids))
-        self._first = True
-        self._finish = Finish.STOP
-        self._error: str | None = None
-
-    def part(self, segment: Segment) -> _Part:
-        """The next segment, with what is left of its tokens."""
-        left = self._sampling.max_tokens - self._usage.completion
-        most = SEGMENT_TOKENS.get(segment, left) if self._held_to_kat else left
-        return _Part(segment, min(left, most))
-
-    def request(self, part: _Part) -> dict[str, Any]:
-        """What llama.cpp is asked for a segment."""
-        sampling = self._sampling
-        request: dict[str, Any] = {
-            "prompt": self.ids,
-            "stream": True,
-            "return_progress": True,
-            "timings_per_token": True,
-            "max_tokens": part.limit,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-        }
-        if sampling.seed is not None:
-            request["seed"] = sampling.seed
-        if self._held_to_kat:
-            request["grammar"] = gbnf(part.segment, self._tools)
-            request["repeat_penalty"] = _REPEAT_PENALTY.get(part.segment, 1.0)
-        return request
-
-    def take(self, part: _Part, chunk: Chunk) -> Delta | None:
-        """Note what a chunk says; the delta that it makes, if any. Raises `EngineRefused` on the first one only."""
+    def _take(self, turn: Turn, part: Part, chunk: Chunk) -> Delta | None:
         if "error" in chunk:
-            self._fail(said(chunk))
+            turn.fail("the embedded model", said(chunk))
             return None
         choice = chunk["choices"][0] if chunk.get("choices") else {}
-        part.finish = choice.get("finish_reason") or part.finish
-        tokens = self._count(part, chunk)
-        text = choice.get("text", "")
-        part.text += text
-        certain = self.stops.feed(text)
-        self.over = self.stops.hit
-        return Delta(certain, tokens, usage=self._usage) if certain else None
-
-    def follow(self, part: _Part) -> tuple[str, Segment | None]:
-        """The markup behind a finished segment, and the segment that comes next."""
-        if not self._held_to_kat or self._ran_out(part):
-            self._finish = Finish.LENGTH if part.finish == "length" else Finish.STOP
-            return "", None
-        match part.segment:
-            case Segment.JUDGE:
-                return _rest(part.text, "\n</judge>\n\n"), Segment.MODE
-            case Segment.MODE if part.text.startswith("<think_on>"):
-                return "\n<think>\n", Segment.THINK
-            case Segment.MODE:
-                return "\n<answer>\n", Segment.ANSWER
-            case Segment.THINK:
-                return _rest(part.text, "\n</think>\n\n<answer>\n"), Segment.ANSWER
-            case Segment.ANSWER:
-                return _rest(part.text, "\n</answer>"), Segment.TOOL if self._tools else None
-            case Segment.TOOL:
-                return "", None
-
-    def cut(self, error: str) -> None:
-        """End the reply here, unless it had come to its own end."""
-        if not self.over:
-            self.over, self._finish, self._error = True, Finish.CUT, error
-
-    def last(self) -> Delta:
-        """The delta that ends the stream."""
-        return Delta(self.stops.flush(), 0, self._finish, self._usage, self._error)
-
-    def _ran_out(self, part: _Part) -> bool:
-        """Whether the reply, and not only its segment, has no tokens left."""
-        short = part.tokens < part.limit or self._usage.completion >= self._sampling.max_tokens
-        return part.finish == "length" and short
-
-    def _count(self, part: _Part, chunk: Chunk) -> int:
-        """New tokens of the part; also keeps the usage of the whole reply."""
         timings = chunk.get("timings") or {}
+        part.finish = choice.get("finish_reason") or part.finish
+        if self._reads and "cache_n" in timings:
+            self._reads = not timings.get("predicted_n")
+            turn.prefilled(int(timings["cache_n"]), timings.get("prompt_ms", 0.0) / 1000)
         new = max(0, int(timings.get("predicted_n", part.tokens)) - part.tokens)
-        part.tokens += new
-        if self._first and "cache_n" in timings:
-            self._first = not timings.get("predicted_n")
-            prefill = timings.get("prompt_ms", 0.0) / 1000
-            self._usage = replace(self._usage, cached=int(timings["cache_n"]), prefill=prefill)
-        self._usage = replace(self._usage, completion=self._usage.completion + new)
-        return new
+        return turn.add(part, choice.get("text", ""), new)
 
-    def _fail(self, message: str) -> None:
-        if self._usage.completion == 0:
-            raise EngineRefused(f"the embedded model cannot answer: {message}")
-        self.cut(f"the embedded model stopped: {message}; what came is kept")
+
+def part_request(turn: Turn, part: Part) -> dict[str, Any]:
+    """What llama.cpp is asked for a segment."""
+    sampling = turn.sampling
+    request: dict[str, Any] = {
+        "prompt": turn.ids,
+        "stream": True,
+        "return_progress": True,
+        "timings_per_token": True,
+        "max_tokens": part.limit,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if sampling.seed is not None:
+        request["seed"] = sampling.seed
+    if part.grammar is not None:
+        request |= {"grammar": part.grammar, "repeat_penalty": part.penalty}
+    return request
 
 
 def batch_request(ids: list[int], sampling: Sampling, n: int, grammar: str | None) -> dict[str, Any]:
@@ -341,11 +230,3 @@ def _too_long(ids: list[int], most: int) -> EngineRefused:
         f"the prompt has {len(ids)} tokens and the embedded model takes {most}; "
         "start a new session, or use a larger model with --engine"
     )
-
-
-def _rest(text: str, markup: str) -> str:
-    """`markup` without the part of it that `text` already ends with."""
-    for size in range(min(len(markup), len(text)), 0, -1):
-        if text.endswith(markup[:size]):
-            return markup[size:]
-    return markup

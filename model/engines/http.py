@@ -12,18 +12,33 @@ from model.engine import Delta, EngineError, Sampling, Usage
 from model.engines.choices import Choices
 from model.engines.remote import END_OF_TURN, RemoteEngine, deltas, sampling_body, usage_of
 from model.engines.transport import NotServed, NotUnderstood, StreamBroken
+from model.grammar import whole
 from model.prompt import Prompt
+
+_MARKS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+"""The marks of a mode may be special tokens of the vocabulary; they must arrive, and without added spaces.
+
+Most servers pass over what they do not know; `transformers serve` refuses it.
+"""
 
 
 class HttpEngine(RemoteEngine):
     """Streams from /v1/completions, which gives exact control of how the reply begins."""
 
+    _plain = False
+
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """The reply; token ids go out where a tokenizer was given, else text with foreign markup escaped."""
-        body = await self._request(prompt, sampling)
-        async with aclosing(deltas(self._transport, "/v1/completions", body, _text, _nothing)) as found:
-            async for delta in found:
-                yield delta
+        for again in (True, False):
+            body = await self._request(prompt, sampling)
+            try:
+                async with aclosing(deltas(self._transport, "/v1/completions", body, _text, _nothing)) as found:
+                    async for delta in found:
+                        yield delta
+                return
+            except NotUnderstood as error:
+                if not (again and (self._leaves_out(error) or await self.renamed())):
+                    raise
 
     async def batch(self, prompt: Prompt, sampling: Sampling, n: int, grammar: str | None) -> Samples:
         """`n` replies in one request; what a server does not understand of it, `n` or the grammar, is left out."""
@@ -31,10 +46,10 @@ class HttpEngine(RemoteEngine):
         for held in dict.fromkeys((grammar, None)):
             try:
                 return await self._filled(prompt, sampling, n, held)
-            except NotUnderstood:
-                if held is None:
+            except NotUnderstood as error:
+                if held is None and not self._leaves_out(error):
                     raise
-        raise AssertionError("without a grammar it returns or raises")
+        return await self._filled(prompt, sampling, n, None)
 
     async def has_completions(self) -> bool:
         """Whether the server knows /v1/completions: an empty request is refused there, and not found elsewhere.
@@ -81,13 +96,26 @@ class HttpEngine(RemoteEngine):
     async def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         return {
             "model": await self.target(),
+            **await self._form(prompt),
             "prompt": prompt.token_ids(self._tokenizer) if self._tokenizer else prompt.text,
             "stop": [*END_OF_TURN, *sampling.stop],
-            # The marks of a mode may be special tokens of the vocabulary; they must arrive, and without added spaces.
-            "skip_special_tokens": False,
-            "spaces_between_special_tokens": False,
+            **({} if self._plain else _MARKS),
             **sampling_body(sampling),
         }
+
+    def _leaves_out(self, error: NotUnderstood) -> bool:
+        """Whether the server refused by name what it need not know; that is not sent again then."""
+        if self._plain or not any(option in str(error) for option in _MARKS):
+            return False
+        self._plain = True
+        return True
+
+    async def _form(self, prompt: Prompt) -> dict[str, Any]:
+        """What holds a reply to KAT's format, where that is wanted and the server can."""
+        if not self._hold or prompt.dialect != "kat":
+            return {}
+        await self.info()
+        return _held(self._program, whole(prompt.opening.segment, prompt.tools))
 
 
 def _held(program: str, grammar: str | None) -> dict[str, Any]:

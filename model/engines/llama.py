@@ -101,7 +101,7 @@ def _files(options: LlamaOptions) -> Iterator[Path]:
 
 
 def _parameters(xllamacpp: Any, options: LlamaOptions, key: str) -> Any:
-    cores = _cores()
+    there = cores()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(options.model)
     parameters.n_ctx = options.context
@@ -109,8 +109,8 @@ def _parameters(xllamacpp: Any, options: LlamaOptions, key: str) -> Any:
     parameters.kv_unified = options.replies > 1
     parameters.n_batch = parameters.n_ubatch = BATCH
     # A thread that has to wait for its core stalls all others at every token: leave a core to the rest of the machine.
-    parameters.cpuparams.n_threads = options.threads or max(1, cores - 1)
-    parameters.cpuparams_batch.n_threads = options.threads or (cores if options.replies == 1 else max(1, cores - 1))
+    parameters.cpuparams.n_threads = options.threads or max(1, there - 1)
+    parameters.cpuparams_batch.n_threads = options.threads or (there if options.replies == 1 else max(1, there - 1))
     parameters.warmup = False
     parameters.verbosity = _SILENT
     parameters.api_keys = [key]
@@ -122,7 +122,7 @@ def _parameters(xllamacpp: Any, options: LlamaOptions, key: str) -> Any:
     return parameters
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

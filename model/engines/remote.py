@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from model.dialects import dialect_of_model
-from model.engine import SILENCE, Delta, EngineError, EngineInfo, EngineRefused, Finish, Sampling, Usage
+from model.engine import (
+    SILENCE,
+    Delta,
+    EngineError,
+    EngineInfo,
+    EngineRefused,
+    EngineUnreachable,
+    Finish,
+    Sampling,
+    Usage,
+)
 from model.engines.choices import FINISH
 from model.engines.transport import NotServed, Patience, StreamBroken, Transport
 from model.prompt import Prompt
+from model.serving.adapter_files import SEPARATOR, newest
 from model.surrogates import replace_surrogates
 from model.tokens import FileTokenizer
 
@@ -25,8 +36,9 @@ class RemoteEngine:
     """An engine at `http://host:port[/v1]` or `unix:/path`.
 
     `model` and `dialect` are asked of the server where they are not given. `tokenizer` is a tokenizer.json; with it
-    prompts are sent as token ids where the protocol can. `silence` is in seconds without a byte; the first of
-    `retries` attempts comes after `backoff` seconds, each next one after twice as long.
+    prompts are sent as token ids where the protocol can. `hold` asks a server that can to hold replies to KAT's format
+    by a grammar, for models that never learned it. `silence` is in seconds without a byte; the first of `retries`
+    attempts comes after `backoff` seconds, each next one after twice as long.
     """
 
     continues: ClassVar[bool] = True
@@ -39,6 +51,7 @@ class RemoteEngine:
         model: str | None = None,
         dialect: str | None = None,
         tokenizer: Path | None = None,
+        hold: bool = False,
         silence: float = SILENCE,
         retries: int = 4,
         backoff: float = 0.5,
@@ -49,8 +62,18 @@ class RemoteEngine:
         self._model, self._dialect, self._why = model, dialect, why
         self._tokenizer = FileTokenizer(tokenizer) if tokenizer else None
         self._info: EngineInfo | None = None
-        self._program = ""
+        self._program, self._hold = "", hold
         self._counts = True
+
+    @property
+    def transport(self) -> Transport:
+        """The way to the server, for what is no reply: metrics, templates."""
+        return self._transport
+
+    @property
+    def program(self) -> str:
+        """What the server says that it is (`vllm`, `sglang`, `llamacpp`, `library` is Ollama); empty before `info`."""
+        return self._program
 
     async def info(self) -> EngineInfo:
         """Ask the server which models it has; the answer is kept."""
@@ -64,6 +87,14 @@ class RemoteEngine:
             return self._model
         return (await self.info()).model
 
+    async def renamed(self) -> bool:
+        """Ask again which models there are: whether the user's name now means another version of an adapter."""
+        known = self._info.model if self._info else self._model
+        if known == self._model:
+            return False
+        self._info = None
+        return (await self.info()).model != known
+
     async def count(self, prompt: Prompt) -> int | None:
         """Tokens by the given tokenizer, else by the server's, else None."""
         if self._tokenizer:
@@ -72,6 +103,8 @@ class RemoteEngine:
             return None
         try:
             answer = await self._transport.post_json("/tokenize", _tokenize(await self.target(), prompt.text))
+        except EngineUnreachable:
+            return None
         except EngineError:
             self._counts = False
             return None
@@ -92,12 +125,17 @@ class RemoteEngine:
         if found is None and self._model and models:
             there = ", ".join(str(m["id"]) for m in models)
             raise EngineRefused(f"{name} has no model {self._model!r}; it serves {there}")
-        model = self._model or (str(found["id"]) if found else "")
+        model = _named(found, self._model)
         if not model:
             raise EngineRefused(f"{name} lists no model; load one there, or name one with --model")
         self._program = str((found or {}).get("owned_by", ""))
-        dialect, batches = self._dialect or dialect_of_model(model), self._program in _BATCHING
+        dialect, batches = self._dialect or dialect_of_model(_base(found, model)), self._program in _BATCHING
         return EngineInfo(name, model, dialect, _context(found or {}), self._why, self.continues, batches)
+
+
+def _base(found: Mapping[str, Any] | None, model: str) -> str:
+    """What speaks the dialect: the model, or the one under an adapter."""
+    return str((found or {}).get("parent") or model)
 
 
 Reader = Callable[[Mapping[str, Any]], str]
@@ -120,7 +158,7 @@ async def deltas(
         rest = replace_surrogates(close(state.finish is Finish.STOP))
         yield Delta(rest, 0, state.finish or Finish.CUT, state.usage, _unfinished(transport.name, state))
     except StreamBroken as error:
-        yield Delta(replace_surrogates(close(False)), 0, Finish.CUT, state.usage, str(error))
+        yield Delta(replace_surrogates(close(False)), 0, Finish.CUT, state.usage, str(error), lost=True)
 
 
 class _Progress:
@@ -201,10 +239,18 @@ def _int(value: object) -> int:
 
 
 def _pick(models: list[dict[str, Any]], wanted: str | None) -> dict[str, Any] | None:
+    """The model that is wanted: by its own name, as its newest version, or the first one where none is named."""
     for model in models:
         if wanted in (None, model["id"]) or model["id"] == f"{wanted}:latest":
             return model
-    return None
+    version = newest([str(model["id"]) for model in models], wanted or "")
+    return next((model for model in models if model["id"] == version), None)
+
+
+def _named(found: Mapping[str, Any] | None, wanted: str | None) -> str:
+    """How requests name the model: as the user did, but for an adapter, of which only its versions have names."""
+    name = str(found["id"]) if found else ""
+    return name if not wanted or name.startswith(f"{wanted}{SEPARATOR}") else wanted
 
 
 def _context(model: Mapping[str, Any]) -> int | None:

@@ -136,12 +136,14 @@ def forced(reply: Reply, mode: Mode) -> Reply:
 def behind(text: str, opening: str, dialect_name: str) -> str:
     """What follows `opening` when `text`, a reply in KAT's format, is given by a model of that dialect.
 
-    Without an opening KAT's text is sent as it stands, so a script may hold malformed replies. Behind an opening the
-    reply is written anew: judge and mode are the opening's, and a segment that stands open there is continued.
+    Without an opening KAT's text is sent as it stands, so a script may hold malformed replies, and so is the rest of a
+    reply that begins with the opening. Behind another one the reply is written anew: judge and mode are the opening's,
+    and a segment that stands open there is continued.
     """
     speaker = dialect(dialect_name)
-    if not opening:
-        return text if dialect_name == "kat" else speaker.write(parse(text))
+    as_it_stands = text if dialect_name == "kat" else speaker.write(parse(text))
+    if as_it_stands.startswith(opening):
+        return as_it_stands.removeprefix(opening)
     parser = speaker.parser()
     parser.feed(opening)
     segment, opened, reply = parser.segment, parser.reply, parse(text)

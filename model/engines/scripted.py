@@ -36,6 +36,8 @@ from model.engines.scripted_replies import (
 _MOST_CHOICES = 128
 """Choices in one reply, as vLLM's limits go; our choice."""
 Decode = Callable[[list[int]], str]
+Route = Callable[[dict[str, Any] | None], Any]
+"""What answers a path: takes the body, None of a GET, and returns text, or an object for JSON; None is no answer."""
 _PAGE = b"<!DOCTYPE html><html><title>Welcome</title><body>This is a web page.</body></html>"
 
 
@@ -44,7 +46,7 @@ class ScriptedServer:
 
     `dialect` is the one in which the model answers on /v1/completions; `reasoning_field` names the chat field for
     thoughts, None stands for a server that leaves KAT's text as it is; `decode` turns token-id prompts into text, and
-    `program` is what it says that it is.
+    `program` is what it says that it is. `routes` are other paths that it serves, or the same otherwise.
     `requests` holds the body of every completion asked for, `headers` what came with it.
     """
 
@@ -65,11 +67,13 @@ class ScriptedServer:
         chunk: int = 20,
         decode: Decode | None = None,
         program: str = "scripted",
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
         self.script = Script(read_script(script) if isinstance(script, Path) else script)
         self.model, self.dialect, self.reasoning_field, self.api_key = model, dialect, reasoning_field, api_key
         self.completions, self.tokenize, self.context = completions, tokenize, context
         self.delay, self.chunk, self.decode, self.program = delay, chunk, decode, program
+        self.routes = dict(routes or {})
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.dropped = 0
@@ -128,8 +132,13 @@ class ScriptedServer:
         await asyncio.to_thread(self.stop)
 
 
+_BACKLOG = 256
+"""Connections that may wait to be taken; with Python's 5, the sixth of a burst waits a second and tries again."""
+
+
 class _TcpServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = _BACKLOG
 
     def __init__(self, owner: ScriptedServer, address: tuple[str, int]) -> None:
         self.owner = owner
@@ -143,6 +152,7 @@ class _TcpServer(ThreadingHTTPServer):
 
 class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
+    request_queue_size = _BACKLOG
 
     def __init__(self, owner: ScriptedServer, path: str) -> None:
         self.owner = owner
@@ -171,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The list of models."""
-        if not self._allowed():
+        if not self._allowed() or self._routed(None):
             return
         if self.path != "/v1/models":
             self._error(404, f"there is no {self.path} here")
@@ -183,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Completions and /tokenize."""
         body = self._body()
-        if body is None or not self._allowed():
+        if body is None or not self._allowed() or self._routed(body):
             return
         match self.path:
             case "/v1/completions" if self.owner.completions:
@@ -196,6 +206,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(200, {"count": len(found), "max_model_len": self.owner.context, "tokens": tokens})
             case _:
                 self._error(404, f"there is no {self.path} here")
+
+    def _routed(self, body: dict[str, Any] | None) -> bool:
+        """Answer by a route of its own, if the path has one that answers."""
+        route = self.owner.routes.get(self.path)
+        answer = route(body) if route else None
+        if isinstance(answer, str):
+            self._send(200, "text/plain; charset=utf-8", answer.encode())
+        elif answer is not None:
+            self._json(200, answer)
+        return answer is not None
 
     def _body(self) -> dict[str, Any] | None:
         try:

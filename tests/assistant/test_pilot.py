@@ -172,7 +172,7 @@ async def test_a_failed_message_does_not_spoil_the_next(session):
 
 
 async def test_a_cut_stream_keeps_its_text_and_the_talk_goes_on(session):
-    lines = [{"reply": reply("word " * 100), "cut_after": 200}, {"reply": reply("Whole.")}]
+    lines = [{"reply": reply("word " * 100), "cut_after": 200}, {"status": 400}, {"reply": reply("Whole.")}]
     async with session(*lines) as s:
         end = await s.say("one")
         assert end.status is RunStatus.FAILED

@@ -140,3 +140,12 @@ def snapshot(root: Path):
         for path in sorted(root.rglob("*"))
         if not path.is_symlink()
     }
+
+
+@pytest.fixture(scope="session")
+def served():
+    """The small model on a real vLLM, for all tests of the group `vllm`; started when the first of them asks."""
+    from tests.e2e.served import served_nano
+
+    with served_nano() as server:
+        yield server

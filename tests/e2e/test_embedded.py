@@ -8,7 +8,8 @@ from assistant.context import PROFILES, system_text
 from assistant.tools.registry import specs
 from model.catalog import CATALOG
 from model.dialects import dialect
-from model.engines.embedded import JUDGE_TOKENS, EmbeddedEngine
+from model.engines.embedded import EmbeddedEngine
+from model.engines.segments import JUDGE_TOKENS
 from model.format import ThinkRequest
 from model.prompt import Message
 from model.pull import pull
@@ -58,11 +59,14 @@ def test_fix_says_no_honestly(kat, repository, nano):
 
 
 def test_doctor_proves_what_it_says(kat, repository, nano):
-    outcome = kat("doctor", "--repo", repository, "--engine", "embedded", "--json")
+    outcome = kat("doctor", "--repo", repository, "--json", KAT_ENGINE="embedded")
+    assert outcome.code == 0, outcome.out
     findings = {line["name"]: line for line in map(json.loads, outcome.out.splitlines())}
     assert findings["engine"]["ok"]
     assert findings["think on"]["ok"]
     assert findings["think off"]["ok"]
+    assert findings["prefix cache"]["ok"]
+    assert "auto hard" not in findings, "only --engine asks for all of it"
     assert findings["git"]["ok"]
     assert findings["sandbox"]["ok"]
     probes = [line for name, line in findings.items() if name.startswith("sandbox: ")]

@@ -8,6 +8,7 @@ import pytest
 from model.catalog import CATALOG
 from model.engines.embedded import EmbeddedEngine
 from model.pull import pull
+from tests.tiny import make_model
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,12 @@ async def nano(nano_path: Path) -> AsyncIterator[EmbeddedEngine]:
     engine = EmbeddedEngine(nano_path, context=2048)
     yield engine
     await engine.aclose()
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of random numbers, as transformers saves it."""
+    return make_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

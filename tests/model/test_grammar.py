@@ -8,10 +8,10 @@ import re
 import pytest
 
 from model.format import Segment
-from model.grammar import ANSWER_CHARACTERS, ARRAY_ITEMS, JUDGE_CHARACTERS, gbnf
+from model.grammar import ANSWER_CHARACTERS, ARRAY_ITEMS, JUDGE_CHARACTERS, gbnf, whole
 from model.prompt import ToolSpec
 
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-z][a-z0-9-]*|\{[\d,]+\}|[()|?*]|\s+')
+_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-z][a-z0-9-]*|\{[\d,]+\}|[()|?*+]|\s+')
 
 
 def as_regex(grammar: str, rule: str = "root") -> str:
@@ -140,3 +140,33 @@ def test_only_offered_tools_can_be_called() -> None:
     assert takes(grammar, "")
     assert not takes(grammar, call("three", "{}"))
     assert not takes(grammar, call("one", "{}") + call("two", "{}"))
+
+
+TOOL = ToolSpec("read_file", "Read.", {"type": "object", "properties": {"path": {"type": "string"}}})
+TAIL = "Here.\n</answer>"
+REPLIES = [
+    (Segment.JUDGE, f"Hard.\n</judge>\n\n<think_on>\n<think>\nFirst\nthen.\n</think>\n\n<answer>\n{TAIL}"),
+    (Segment.JUDGE, f"Easy.\n</judge>\n\n<think_off>\n<answer>\n{TAIL}"),
+    (Segment.MODE, f"<think_off>\n<answer>\n{TAIL}"),
+    (Segment.THINK, f"So.\n</think>\n\n<answer>\n{TAIL}"),
+    (Segment.ANSWER, TAIL),
+]
+
+
+@pytest.mark.parametrize(("segment", "text"), REPLIES)
+def test_a_whole_reply_is_taken_from_any_segment_on(segment: Segment, text: str) -> None:
+    called = text + call("read_file", '{"path": "a b.py"}')
+    assert takes(whole(segment), text)
+    assert not takes(whole(segment), called)
+    assert takes(whole(segment, (TOOL,)), text)
+    assert takes(whole(segment, (TOOL,)), called)
+    assert not takes(whole(segment, (TOOL,)), called + "more")
+    assert takes(whole(segment), text.removesuffix("\n</answer>")), "a small model ends its turn instead"
+    assert not takes(whole(segment), f"{text}\n{text}")
+
+
+def test_a_whole_reply_has_no_counts_but_in_what_is_quoted() -> None:
+    tool = spec({"v": {"enum": ["x{1,2}"]}, "w": {"type": "array", "items": {"type": "integer"}}}, ("v",))
+    grammar = whole(Segment.ANSWER, (tool,))
+    assert re.findall(r"\{\d+,\d+\}", grammar) == ["{1,2}"]
+    assert takes(grammar, TAIL + call(tool.name, json.dumps({"v": "x{1,2}", "w": list(range(99))})))

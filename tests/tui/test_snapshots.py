@@ -26,9 +26,11 @@ from assistant.records import Intervention, PlanItem
 from model.format import Mode, Segment
 from tests.tui.conftest import Clock, build
 from tests.tui.fake import DIFF, THOUGHT, Ask, FakeAgent, Gate, Script, demo, step
+from tests.tui.test_engine import Served
 from tests.tui.test_fork import ORIGINAL, OTHER
 from tui.app import KatApp
 from tui.widgets.asking import QUIET_SECONDS
+from tui.widgets.fold import ProseView
 from tui.widgets.fork import ForkView
 
 Compare = Callable[..., bool]
@@ -182,3 +184,17 @@ def test_fork(snap_compare: Compare, clock: Clock, size: tuple[int, int]) -> Non
             places.append([part.region for part in app.query_one(ForkView).query("*")])
 
     assert snap_compare(build(agent, clock), terminal_size=size, run_before=forked)
+
+
+def test_engine(snap_compare: Compare, clock: Clock) -> None:
+    async def shown(pilot: Pilot[int]) -> None:
+        app = await _calm(pilot)
+        app.prompt.insert("/engine")
+        await pilot.press("enter")
+        while "118 tokens/s" not in "".join(view.plain for view in app.screen.query(ProseView)):
+            await pilot.pause(0.02)
+        await pilot.press("d")
+        await pilot.pause(0.2)
+
+    app = build(FakeAgent(demo(0)), clock, shelf=Served())
+    assert snap_compare(app, terminal_size=(90, 32), run_before=shown)

@@ -1,0 +1,1 @@
+"""What fits, and what it costs: the arithmetic of weights, cache, bandwidth and prices."""

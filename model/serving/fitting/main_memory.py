@@ -1,0 +1,105 @@
+"""Models without a GPU: vLLM built for CPUs for small ones in 16 bits, llama.cpp for GGUF files."""
+
+from __future__ import annotations
+
+from math import ceil, floor, inf
+
+from model.architecture import Architecture
+from model.catalog import CatalogEntry
+from model.serving.fitting import wording
+from model.serving.fitting.footprint import KV_BYTES, token_bytes, weight_bytes
+from model.serving.plan import GIB, Machine, Plan, Runner, Wish
+
+SHARE = 0.9
+"""The share of free main memory that may be taken; our choice."""
+BESIDE = {Runner.VLLM_CPU: 2.0, Runner.LLAMA: 0.3}
+"""GiB that the programs take beside weights and cache: vLLM with torch, llama.cpp; rounded up from what they took."""
+
+
+def on_main_memory(entry: CatalogEntry, machine: Machine, wish: Wish, needed: int) -> Plan | None:
+    """A plan for main memory with room for `needed` tokens, or None."""
+    runner = wish.runner or (Runner.LLAMA if entry.quantization == "gguf" else Runner.VLLM_CPU)
+    shape = entry.architecture
+    if runner is Runner.VLLM or (entry.parameters or 0) > wording.MOST_ON_CPU or not _can(entry, runner, wish):
+        return None
+    kv_dtype = wish.kv_dtype or "auto"
+    weights = _weights(entry, shape, runner)
+    each = token_bytes(shape, kv_dtype) if shape else 0
+    left = (inf if machine.memory is None else machine.memory) * SHARE - weights - BESIDE[runner]
+    cache = _cache(runner, left, each * max(needed, wish.users * (wish.context or entry.context)) / GIB)
+    tokens = floor(cache * GIB / each) if each else needed
+    if cache <= 0 or tokens < needed:
+        return None
+    context = wish.context or min(entry.context, tokens // wish.users)
+    lines = _lines(entry, machine, runner, shape, kv_dtype, weights, cache, tokens, context)
+    return Plan(
+        model=entry,
+        machine=machine,
+        runner=runner,
+        quantization=entry.quantization,
+        kv_dtype=kv_dtype,
+        tensor_parallel=1,
+        pipeline_parallel=1,
+        data_parallel=1,
+        context=context,
+        weights=weights,
+        kv=cache,
+        kv_tokens=tokens,
+        users=tokens / context,
+        lines=lines,
+        adapters=wish.adapters,
+        memory_share=wish.memory_share,
+    )
+
+
+def _can(entry: CatalogEntry, runner: Runner, wish: Wish) -> bool:
+    """Whether the runner reads such files: llama.cpp GGUF, vLLM on CPUs 16 bits (made from a GGUF if need be)."""
+    if wish.quantization not in (None, "none", "bf16", entry.quantization):
+        return False
+    if runner is Runner.LLAMA:
+        return entry.quantization == "gguf"
+    return entry.quantization in (None, "gguf") and entry.architecture is not None
+
+
+def _weights(entry: CatalogEntry, shape: Architecture | None, runner: Runner) -> float:
+    """GiB: of the file for llama.cpp, of 16 bits for vLLM."""
+    if runner is Runner.VLLM_CPU and shape:
+        return weight_bytes(shape, None) / GIB
+    if entry.path is not None and entry.path.is_file():
+        return entry.path.stat().st_size / GIB
+    return sum(file.size for file in entry.files) / GIB
+
+
+def _cache(runner: Runner, left: float, wanted: float) -> float:
+    """GiB of cache: what all contexts take, if there is room; vLLM takes whole ones."""
+    if runner is Runner.VLLM_CPU:
+        whole = max(1, ceil(wanted))
+        return float(whole if left >= whole else floor(left))
+    return min(left, wanted)
+
+
+def _lines(
+    entry: CatalogEntry,
+    machine: Machine,
+    runner: Runner,
+    shape: Architecture | None,
+    kv_dtype: str,
+    weights: float,
+    cache: float,
+    tokens: int,
+    context: int,
+) -> tuple[str, ...]:
+    stored = "16 bits" if runner is Runner.VLLM_CPU else "the file's own bits"
+    token = wording.token_line(shape, kv_dtype) if shape else "not known before it is loaded"
+    memory = "unknown" if machine.memory is None else f"{machine.memory:.1f} GiB × {SHARE:g}"
+    kind = "fp8" if KV_BYTES[kv_dtype] == 1 else "16 bits"
+    return (
+        f"hardware  {wording.hardware(machine)} ({machine.source})",
+        f"model     {entry.name} with {runner.value}: {stored}",
+        f"weights   {weights:.2f} GiB",
+        f"beside    {BESIDE[runner]:.1f} GiB for the program (estimated)",
+        f"cache     {cache:.2f} GiB ({kind}) of the {memory} that may be taken",
+        f"a token   {token}",
+        f"tokens    {tokens:,}",
+        f"context   {context:,} tokens, {tokens / context:.1f} such conversations at once",
+    )

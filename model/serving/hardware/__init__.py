@@ -1,0 +1,1 @@
+"""What a machine has: GPUs, memory, cores; and what is known of types of GPU."""

@@ -1,0 +1,1 @@
+"""Servers that run: started, watched, started again, ended, found and described."""

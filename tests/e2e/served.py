@@ -1,0 +1,96 @@
+"""The small model behind the real `kat serve`, on a real vLLM on the CPU or on llama.cpp's server."""
+
+import json
+import os
+import random
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.prefix import vllm_python
+from model.serving.supervision import running
+from tests.e2e.conftest import KAT, Outcome, environment
+
+PATIENCE = 240.0
+"""Seconds that the first start may take, the conversion of the weights included."""
+CONTEXT = 32_768
+"""Four times what the model was trained on: what it makes of it does not matter, how the server works with it does."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server of ours: its address, the `kat serve` that looks after it, and the command with the same settings."""
+
+    address: str
+    home: Path
+    supervisor: subprocess.Popen
+    environ: dict[str, str]
+
+    def kat(self, *arguments, timeout=120):
+        """Run `kat` where this server is the one that is served."""
+        done = subprocess.run(
+            [*KAT, *map(str, arguments)], env=self.environ, capture_output=True, text=True, timeout=timeout, input=""
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def state(self):
+        """What `kat serve` keeps of it now."""
+        (found,) = running.servers(self.home / "state/servers")
+        return found
+
+    def log(self):
+        """All that was written."""
+        return "".join(path.read_text("utf-8", "replace") for path in sorted(self.home.rglob("*.log")))
+
+
+@contextmanager
+def served_nano():
+    """`kat serve nano` with vLLM, ready; skips where there is none."""
+    python = vllm_python()
+    if python is None:
+        pytest.skip("no vLLM here: pip install 'kat-pilot[serve-cpu]', or name its Python in KAT_VLLM_PYTHON")
+    quick = {"KAT_VLLM_QUICK": "1", "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "KAT_VLLM_PYTHON": python}
+    # The model writes KAT's format only if it is held to it, and vLLM would otherwise wait for the thought's end.
+    held = json.dumps({"enable_in_reasoning": True})
+    more = ["--max-model-len", str(CONTEXT), "--structured-outputs-config", held]
+    with served_by("vllm", *more, **quick) as served:
+        yield served
+
+
+@contextmanager
+def served_by(runner, *more, **extra):
+    """`kat serve nano` with this runner, ready; `more` are arguments for the runner."""
+    with tempfile.TemporaryDirectory(prefix="kat", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        socket, environ = home / "s.sock", environment(home, **extra)
+        command = [*KAT, "serve", "nano", "--runner", runner, "--socket", str(socket), *(("--", *more) if more else ())]
+        # On one core llama.cpp makes one thread; two wait long for each other where other tests run as well.
+        place = {"preexec_fn": _on_one_core} if runner == "llama" else {}
+        log = (home / "serve.log").open("wb")
+        with log, subprocess.Popen(command, env=environ, stdout=log, stderr=log, **place) as supervisor:
+            served = Served(f"unix:{socket}", home, supervisor, environ)
+            try:
+                _until_ready(served)
+                yield served
+            finally:
+                supervisor.terminate()
+                supervisor.wait(60)
+
+
+def _on_one_core():
+    os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
+
+
+def _until_ready(served):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and served.supervisor.poll() is None:
+        if any(one.is_ready for one in running.servers(served.home / "state/servers")):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"kat serve did not start it:\n{served.log()[-4000:]}")
