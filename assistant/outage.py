@@ -8,7 +8,7 @@ from pathlib import Path
 from assistant.events import Notice
 from assistant.safety.sanitize import sanitize
 from model.engines.lasting import Found, Lost
-from model.serving.supervision.running import is_supervised, servers
+from model.serving.supervision.running import at, is_supervised
 
 RESTART_SECONDS = 600.0
 """How long a server that `kat serve` starts anew is waited for: large models take minutes to load. Our choice."""
@@ -19,11 +19,10 @@ def patience(address: str, folder: Path) -> Callable[[], float]:
 
     Only a server that a `kat serve` looks after comes back by itself; `folder` has their files of state.
     """
-    wanted = _plain(address)
 
     def seconds() -> float:
-        ours = (one for one in servers(folder) if _plain(one.address) == wanted)
-        return RESTART_SECONDS if any(is_supervised(folder, one.name) for one in ours) else 0.0
+        ours = at(folder, address)
+        return RESTART_SECONDS if ours and is_supervised(folder, ours.name) else 0.0
 
     return seconds
 
@@ -38,8 +37,3 @@ def notice(news: Lost | Found) -> Notice:
         case Lost(error, _, seconds):
             waits = f"kat serve starts it anew; waiting for up to {seconds / 60:.0f} min, stop to end this"
             return Notice("warning", sanitize(f"The engine went away ({error}); {waits}."))
-
-
-def _plain(address: str) -> str:
-    """An address as it is compared."""
-    return address.rstrip("/").removesuffix("/v1").replace("//localhost:", "//127.0.0.1:")

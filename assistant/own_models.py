@@ -104,7 +104,7 @@ def _model(name: str, table: Any) -> OwnModel:
     if "context" in values:
         values["context"] = int(values["context"])
     if "path" in values:
-        values["path"] = Path(values["path"]).expanduser()
+        values["path"] = _place(name, values["path"])
     return OwnModel(name, aliases=_aliases(name, table.get("aliases", [])), **values)
 
 
@@ -121,6 +121,17 @@ def _text(name: str, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise TypeError(f"{key!r} of [models.{name}] is a line of text")
     return value
+
+
+def _place(name: str, value: str) -> Path:
+    """A path that means the same wherever the program is started."""
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        path = Path(value)
+    if not path.is_absolute():
+        raise ValueError(f"'path' of [models.{name}] begins with / or ~/")
+    return path
 
 
 def _number(name: str, key: str, value: Any) -> float:

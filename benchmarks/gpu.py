@@ -88,7 +88,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Tokens of prompts read in a second, `streams` prompts at once; `math_share` is the share of the GPUs' peak."""
+    """Tokens of prompts read in a second, `streams` prompts at once; `math_share` is of the GPUs' 16-bit peak."""
 
     streams: int
     tokens: int
@@ -188,7 +188,10 @@ async def served(launch: Launch, log: Path, figures: Figures) -> AsyncGenerator[
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         watching = asyncio.create_task(_watch(supervisor, figures, ready))
         try:
-            await ready
+            await asyncio.wait((ready, watching), return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise NotReady("the server was given up before it answered")
+            ready.result()
             yield launch.endpoint.url
         finally:
             supervisor.stop()
@@ -249,7 +252,8 @@ async def read(transport: Transport, plan: Plan, streams: int, tokens: int, roun
         await asyncio.gather(*(reply(transport, plan.model.name, tokens, 1) for _ in range(streams)))
         speeds.append(streams * tokens / (time.perf_counter() - began))
     speed, reckoned = statistics.median(speeds), cost.prefill(plan, tokens)
-    return Read(streams, tokens, round(speed), round(reckoned), round(cost.MATH * speed / reckoned, 3))
+    share = cost.MATH * (cost.FASTER_IN_FP8 if cost.computes_in_fp8(plan) else 1)
+    return Read(streams, tokens, round(speed), round(reckoned), round(share * speed / reckoned, 3))
 
 
 async def measured(launch: Launch, plan: Plan, log: Path, figures: Figures) -> None:

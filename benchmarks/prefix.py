@@ -201,15 +201,15 @@ def repository(root: Path) -> Path:
     return root
 
 
-async def play(address: str, folder: Path) -> tuple[list[StepRecord], list[Prompt]]:
-    """A session of `TURNS` messages, each in another mode, and all prompts that were read."""
+async def play(address: str, folder: Path, turns: int) -> tuple[list[StepRecord], list[Prompt]]:
+    """A session of `turns` messages, each in another mode, and all prompts that were read."""
     engine = Prefilled(HttpEngine(address), script())
     environ = {"KAT_STATE": f"{folder}/state", "KAT_CONFIG": f"{folder}/config", "PATH": "/usr/bin:/bin"}
     place = Place(repository(folder / "repository"), environ=environ)
     settings = Settings(think_budget=THINK_BUDGET)
     pilot = await open_pilot(place, engine, settings, allow=("all",), interactive=False)
     records: list[StepRecord] = []
-    for turn in range(TURNS):
+    for turn in range(turns):
         events = pilot.run(f"Raise the limit, part {turn % 4}.", list(ThinkRequest)[turn % 3])
         records += [event.record async for event in events if isinstance(event, StepFinished)]
     await pilot.aclose()
@@ -237,10 +237,10 @@ def figures(python: str, folder: Path) -> Figures:
         return measured(address, model, folder)
 
 
-def measured(address: str, model: Path, folder: Path) -> Figures:
-    """Play on a server that has the tokenizer of `model`, and count."""
+def measured(address: str, model: Path, folder: Path, turns: int = TURNS) -> Figures:
+    """Play up to `TURNS` messages on a server that has the tokenizer of `model`, and count."""
     before = counters(address)
-    records, prompts = asyncio.run(play(address, folder))
+    records, prompts = asyncio.run(play(address, folder, turns))
     after = counters(address)
     tokenizer = FileTokenizer(model / "tokenizer.json")
     ids = [tokenizer.encode(prompt.text, specials=True) for prompt in prompts]

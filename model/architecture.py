@@ -181,7 +181,8 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else "unknown"
     inner = config.get("text_config")
     fields = _Fields({**config, **inner} if isinstance(inner, Mapping) else config)
-    layers, hidden, heads = (fields.whole(key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
+    hidden, heads = (fields.whole(key) for key in ("hidden_size", "num_attention_heads"))
+    layers = fields.whole("num_hidden_layers", most=_MOST_LAYERS)
     experts = _experts(fields, layers)
     return Architecture(
         model_class=name,
@@ -227,14 +228,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 class _Fields:
     config: Mapping[str, Any]
 
-    def whole(self, key: str, default: int | None = None) -> int:
+    def whole(self, key: str, default: int | None = None, most: int = 10**9) -> int:
         """A number of at least 1; the default where it is missing or null."""
         value = self.config.get(key)
         if value is None and default is not None:
             return default
         if value is None:
             raise ValueError(f"the config has no {key!r}; it is not that of a language model that can be sized")
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _MOST:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < most:
             raise ValueError(f"{key!r} in the config is {value!r:.40}, which is no usable whole number")
         return value
 
@@ -242,8 +243,8 @@ class _Fields:
         return self.config.get(key) is True
 
 
-_MOST = 10**9
-"""No dimension of a model is so large; what is larger is a mistake."""
+_MOST_LAYERS = 10_000
+"""No model has so many layers, and no dimension of one is a billion; what is larger is a mistake."""
 
 
 def _experts(fields: _Fields, layers: int) -> Experts | None:
@@ -252,7 +253,7 @@ def _experts(fields: _Fields, layers: int) -> Experts | None:
         return None
     step = fields.whole("decoder_sparse_step", 1)
     listed = fields.config.get("mlp_only_layers")
-    dense = set(listed) if isinstance(listed, list) else set()
+    dense = listed if isinstance(listed, list) else []
     return Experts(
         count=_Fields({"num_experts": count}).whole("num_experts"),
         active=fields.whole("num_experts_per_tok"),
@@ -268,6 +269,8 @@ def _linear(fields: _Fields, layers: int) -> LinearAttention | None:
     kinds = fields.config.get("layer_types")
     full = layers // fields.whole("full_attention_interval", 4)
     count = sum(kind == "linear_attention" for kind in kinds) if isinstance(kinds, list) else layers - full
+    if count >= layers:
+        raise ValueError("no layer in the config has attention; such a model cannot be sized here")
     return LinearAttention(
         layers=count,
         key_heads=fields.whole("linear_num_key_heads"),

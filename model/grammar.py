@@ -13,6 +13,7 @@ from typing import Any
 
 from model.format import Segment
 from model.prompt import ToolSpec
+from model.surrogates import replace_surrogates
 
 JUDGE_CHARACTERS = 160
 THOUGHT_CHARACTERS = 1200
@@ -89,7 +90,7 @@ def _calls(tools: Sequence[ToolSpec]) -> str:
 
 def _body(rules: Rules, tool: ToolSpec) -> str:
     head = literal(f'{{"name": {json.dumps(tool.name)}, "arguments": ')
-    return f'{head} {schema_rule(rules, tool.parameters, tool.parameters.get("$defs", {}))} "}}"'
+    return f'{head} {schema_rule(rules, tool.parameters, tool.parameters.get("$defs") or {})} "}}"'
 
 
 class Rules:
@@ -108,22 +109,29 @@ class Rules:
 
 
 def literal(text: str) -> str:
-    """`text` as a GBNF string."""
-    return json.dumps(text)
+    """`text` as a GBNF string, with its characters as they are: an escape has four digits, too few for some."""
+    return json.dumps(replace_surrogates(text), ensure_ascii=False)
 
 
 def schema_rule(rules: Rules, schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """The name of a rule for JSON that a schema allows; `shared` is its ``$defs``. What is unknown is a string."""
+    """The name of a rule for JSON that a schema allows; `shared` is its ``$defs``.
+
+    What is unknown is a string, and so is a schema that stands inside itself, as the text would have no end.
+    """
     match schema:
+        case bool() | None:
+            return _scalar(rules, {})
         case {"$ref": str(reference)}:
-            return schema_rule(rules, shared.get(reference.rpartition("/")[2], {}), shared)
+            name = reference.rpartition("/")[2]
+            others = {other: shared[other] for other in shared if other != name}
+            return schema_rule(rules, shared.get(name, {}), others)
         case {"const": value}:
             return rules.add("const", literal(json.dumps(value, ensure_ascii=False)))
-        case {"enum": [*values]}:
+        case {"enum": [_, *_] as values}:
             return rules.add("enum", " | ".join(literal(json.dumps(v, ensure_ascii=False)) for v in values))
-        case {"anyOf": [*options]} | {"oneOf": [*options]}:
+        case {"anyOf": [_, *_] as options} | {"oneOf": [_, *_] as options}:
             return rules.add("any", " | ".join(schema_rule(rules, option, shared) for option in options))
-        case {"type": [*kinds]}:
+        case {"type": [_, *_] as kinds}:
             options = [schema_rule(rules, {**schema, "type": kind}, shared) for kind in kinds]
             return rules.add("any", " | ".join(options))
         case {"type": "object"} | {"properties": _}:
@@ -136,21 +144,28 @@ def schema_rule(rules: Rules, schema: Mapping[str, Any], shared: Mapping[str, An
 
 def _scalar(rules: Rules, schema: Mapping[str, Any]) -> str:
     match schema.get("type"):
-        case "integer" if schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1) >= 1:
+        case "integer" if _limit(schema, "minimum", _limit(schema, "exclusiveMinimum", -1) + 1) >= 1:
             return "positive"
-        case "integer" if schema.get("minimum", -1) >= 0:
+        case "integer" if _limit(schema, "minimum", -1) >= 0:
             return "natural"
         case "integer" | "number" | "boolean" | "null" as name:
             return str(name)
         case _:
-            longest = min(schema.get("maxLength", STRING_CHARACTERS), STRING_CHARACTERS)
-            shortest = min(schema.get("minLength", 0), longest)
+            longest = min(_limit(schema, "maxLength", STRING_CHARACTERS), STRING_CHARACTERS)
+            shortest = min(_limit(schema, "minLength", 0), longest)
             return rules.add("string", f'"\\"" character{{{shortest},{longest}}} "\\""')
+
+
+def _limit(schema: Mapping[str, Any], name: str, default: int) -> int:
+    """A number that a schema gives; schemas come from others' servers, so what is no number does not count."""
+    value = schema.get(name)
+    return value if isinstance(value, int) else default
 
 
 def _array(rules: Rules, schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     item = schema_rule(rules, schema.get("items", {}), shared)
-    fewest, most = schema.get("minItems", 0), min(schema.get("maxItems", ARRAY_ITEMS), ARRAY_ITEMS)
+    most = min(_limit(schema, "maxItems", ARRAY_ITEMS), ARRAY_ITEMS)
+    fewest = min(_limit(schema, "minItems", 0), most)
     if most < 1:
         return rules.add("array", '"[]"')
     some = f'{item} (", " {item}){{{max(fewest - 1, 0)},{most - 1}}}'
@@ -159,8 +174,9 @@ def _array(rules: Rules, schema: Mapping[str, Any], shared: Mapping[str, Any]) -
 
 def _object(rules: Rules, schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     """Required members first, in the schema's order; then optional ones, each there or not."""
-    members: Mapping[str, Any] = schema.get("properties", {})
-    required = [name for name in members if name in schema.get("required", ())]
+    members: Mapping[str, Any] = schema.get("properties") or {}
+    named = schema.get("required")
+    required = [name for name in members if isinstance(named, Sequence) and name in named]
     optional = [name for name in members if name not in required]
     pairs = {n: f"{literal(json.dumps(n) + ': ')} {schema_rule(rules, members[n], shared)}" for n in members}
     fixed = ' ", " '.join(pairs[name] for name in required)

@@ -12,7 +12,7 @@ from model.engines.transport import Patience, Transport
 from model.pull import PullError, is_pulled, model_path, models_directory
 from model.serving.adapter_files import newest
 from model.serving.supervision.health import models
-from model.serving.supervision.running import Running, servers, servers_directory
+from model.serving.supervision.running import Running, at, servers, servers_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ CANDIDATES = (
     Candidate("LM Studio", "http://127.0.0.1:1234"),
 )
 NANO = "nano"
+_OURS = 2.0
+"""Seconds that a server which we know is there may take to say what it serves, at least: a busy one is slow."""
 
 
 async def open_engine(
@@ -61,7 +63,7 @@ async def open_engine(
         case _ if spec.startswith("torch:"):
             return await _reached(_torch(spec, environ, dialect, hold))
         case _ if is_engine(spec):
-            return await server.knowing(_at(spec, environ)).reached(spec, "you asked for it")
+            return await server.knowing(at(servers_directory(environ), spec)).reached(spec, "you asked for it")
         case _:
             raise EngineRefused(f"{spec!r} is no engine; write embedded, http://host:port, unix:/path or torch:MODEL")
     if ours := await _served(environ, model, probe_timeout):
@@ -69,21 +71,22 @@ async def open_engine(
     found = await _first_that_answers(candidates, api_key, probe_timeout)
     if found:
         return await server.reached(found.url, f"{found.title} answers on this machine")
-    return await _reached(_embedded(environ, dialect, "no model server answers on this machine"))
+    return await _reached(_embedded(environ, dialect, _none_answers(environ)))
 
 
 async def _served(environ: Mapping[str, str], model: str | None, seconds: float) -> Running | None:
     """The server of ours that was started last and answers; with `model`, of those that serve it."""
     for running in servers(servers_directory(environ)):
-        if running.is_ready and (names := await models(running.endpoint, seconds)) and _has(names, model):
+        if running.is_ready and (names := await models(running.endpoint, max(seconds, _OURS))) and _has(names, model):
             return running
     return None
 
 
-def _at(address: str, environ: Mapping[str, str]) -> Running | None:
-    """The server of ours at an address."""
-    wanted = address.rstrip("/").removesuffix("/v1")
-    return next((one for one in servers(servers_directory(environ)) if one.address == wanted), None)
+def _none_answers(environ: Mapping[str, str]) -> str:
+    """Why the embedded engine is taken; one who has just started a large model should not wonder."""
+    none = "no model server answers on this machine"
+    late = next((one for one in servers(servers_directory(environ)) if not one.is_ready), None)
+    return f"{none} (`kat serve` has {late.name} at: {late.stage})" if late else none
 
 
 def _has(names: Sequence[str], model: str | None) -> bool:

@@ -26,7 +26,7 @@ def list_models(json_: Json = False) -> None:
     """The catalogue and the models of your settings: size, context, licence, and where the files are."""
     from model.catalog import CATALOG
 
-    own = [model.entry() for model in load().models]
+    own = [_looked_into(model.entry()) for model in load().models]
     taken = {name.casefold() for entry in own for name in entry.names}
     entries = [*own, *(entry for entry in CATALOG.values() if entry.name.casefold() not in taken)]
     rows = [_row(entry) for entry in entries]
@@ -54,6 +54,16 @@ def pull_model(name: Annotated[str, typer.Argument(help="a name of `kat models l
 
 
 app.command("size")(size_model)
+
+
+def _looked_into(entry: CatalogEntry) -> CatalogEntry:
+    """With what its files say, where they are there and can be read."""
+    from model.catalog import completed
+
+    try:
+        return completed(entry)
+    except ValueError:
+        return entry
 
 
 def _row(entry: CatalogEntry) -> dict[str, object]:

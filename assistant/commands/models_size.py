@@ -88,15 +88,14 @@ def _checked(users: int, context: int | None, hour: float | None, speed: float, 
 
 
 def _refused(error: DoesNotFit, json_: bool) -> Exit:
+    from assistant.safety.sanitize import sanitize
+
     if json_:
         print(json.dumps({"fits": False, "message": str(error), "lines": error.lines, "instead": error.instead}))
         return Exit.NOT_ACHIEVED
-    for line in (*error.lines, f"{error}."):
-        print(line)
-    if error.instead:
-        print("What would fit:")
-    for line in error.instead:
-        print(f"  {line}")
+    head = ("What would fit:",) if error.instead else ()
+    for line in (*error.lines, f"{error}.", *head, *(f"  {each}" for each in error.instead)):
+        print(sanitize(line))
     return Exit.NOT_ACHIEVED
 
 

@@ -12,6 +12,7 @@ from assistant.commands.opening import engine_from
 from assistant.config import load
 from assistant.doctor.examination import examine
 from assistant.doctor.finding import Finding
+from assistant.errors import UserError
 from model.engine import Engine, EngineError, EngineInfo
 from model.engines.remote import RemoteEngine
 from model.serving.metrics import ServerMetrics, fetch
@@ -32,7 +33,7 @@ async def readings(
             while isinstance(engine, RemoteEngine):
                 yield (before := await fetch(engine.transport, before))
                 await asyncio.sleep(seconds)
-    except EngineError:
+    except (EngineError, UserError):
         return
 
 
@@ -45,7 +46,7 @@ async def findings(info: EngineInfo, environ: Mapping[str, str] = os.environ) ->
         async with _beside(info, environ) as engine, aclosing(examine(engine, quick=True)) as found:
             async for finding in found:
                 yield finding
-    except EngineError as error:
+    except (EngineError, UserError) as error:
         yield Finding("engine", False, str(error))
 
 

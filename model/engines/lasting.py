@@ -21,6 +21,9 @@ LOSSES = 3
 """How often one reply may lose its engine: a prompt that brings it down is not sent for ever. Our choice."""
 PAUSE = 1.0
 """Seconds between two attempts to reach it; our choice."""
+SETTLING = 20.0
+"""Seconds in which one that has just come back may refuse what it did before: its adapters are loaded again behind its
+start. Our choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Lasting:
                     self._found(reply)
                     yield reply.take(delta)
         except EngineError as error:
-            if reply.came or isinstance(error, EngineUnreachable):
+            if reply.came or reply.since is not None or isinstance(error, EngineUnreachable):
                 raise _Gone(error) from error
             raise
 
@@ -124,8 +127,10 @@ class Lasting:
 
     def _pays(self, reply: _Reply, error: EngineError, *, fresh: bool) -> bool:
         """Whether to ask again: a reply that just broke off is asked for in any case, else while patience lasts."""
-        if reply.losses > LOSSES or not isinstance(error, EngineUnreachable):
+        if reply.losses > LOSSES:
             return False
+        if not isinstance(error, EngineUnreachable):
+            return not fresh and reply.refused_for(self._clock()) < min(SETTLING, self._patience())
         return (fresh and reply.came) or reply.away(self._clock()) < self._patience()
 
     def _found(self, reply: _Reply) -> None:
@@ -155,6 +160,7 @@ class _Reply:
         self.came = False
         self.usage: Usage | None = None
         self.since: float | None = None
+        self._refused: float | None = None
         self.losses = 0
         self.error = ""
         self._continues = continues
@@ -181,9 +187,14 @@ class _Reply:
         """Seconds since the engine went away."""
         return 0.0 if self.since is None else now - self.since
 
+    def refused_for(self, now: float) -> float:
+        """Seconds since it refused for the first time after it went away."""
+        self._refused = now if self._refused is None else self._refused
+        return now - self._refused
+
     def lose(self, error: str, now: float) -> None:
         """The engine went away; the next request goes on behind what came."""
-        self.since, self.error, self.losses = now, error, self.losses + 1
+        self.since, self.error, self.losses, self._refused = now, error, self.losses + 1, None
         self.sampling = replace(self.sampling, max_tokens=self.sampling.max_tokens - self._here)
         self._before, self._here = self._before + self._here, 0
         if self._text:

@@ -84,8 +84,10 @@ class Turn:
 
     def follow(self, part: Part) -> tuple[str, Segment | None]:
         """The markup behind a finished segment, and the segment that comes next."""
-        if not self._held or self._ran_out(part):
-            self._finish = Finish.LENGTH if part.finish == "length" else Finish.STOP
+        if self._ran_out(part):
+            self._finish = Finish.LENGTH
+            return "", None
+        if not self._held:
             return "", None
         match part.segment:
             case Segment.JUDGE:
@@ -123,8 +125,11 @@ class Turn:
 
     def _ran_out(self, part: Part) -> bool:
         """Whether the reply, and not only its segment, has no tokens left."""
-        short = part.tokens < part.limit or self.written >= self.sampling.max_tokens
-        return part.finish == "length" and short
+        spent = self.written >= self.sampling.max_tokens
+        if part.finish == "length":
+            return spent or not self._held or part.tokens < part.limit
+        last = Segment.TOOL if self._tools else Segment.ANSWER
+        return spent and self._held and part.segment not in (last, Segment.TOOL)
 
 
 class Writer(Protocol):
@@ -157,6 +162,8 @@ async def written(turn: Turn, writer: Writer) -> AsyncGenerator[Delta, None]:
             turn.ids += await writer.encode(part.text + markup)
         if text := turn.stops.feed(markup):
             yield Delta(text)
+        if turn.stops.hit:
+            break
     yield turn.last()
 
 

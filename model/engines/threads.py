@@ -29,8 +29,14 @@ class Streams:
                 loop.call_soon_threadsafe(queue.put_nowait, piece)
             return cancelled.is_set()
 
+        def over(done: asyncio.Future[object]) -> None:
+            if not done.cancelled():
+                done.exception()  # seen: after a cancel nobody asks for it, and the loop would complain
+            queue.put_nowait(None)
+
+        running: asyncio.Future[object]
         running = loop.run_in_executor(self._thread, lambda: None if cancelled.is_set() else work(take))
-        running.add_done_callback(lambda _: queue.put_nowait(None))
+        running.add_done_callback(over)
         self._running.add(cancelled)
         try:
             while (piece := await queue.get()) is not None:

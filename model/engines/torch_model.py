@@ -173,9 +173,10 @@ def _loaded(options: TorchOptions) -> tuple[Any, Any]:
     place, extra = _source(options.model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **_only(extra, "gguf_file"))
-        model = AutoModelForCausalLM.from_pretrained(place, **extra, **_devices(options.device_map))
-        if not hasattr(model, "hf_device_map"):
-            model = model.to(_device())
+        layout = _layout(options.device_map)
+        model = AutoModelForCausalLM.from_pretrained(place, **extra, **layout)
+        if not layout:
+            model = model.to(_device(options.device_map))
         if options.adapter:
             model = _adapted(model, options.adapter)
     except EngineRefused:
@@ -200,12 +201,14 @@ def _source(model: str) -> tuple[str, dict[str, Any]]:
     return model, {"dtype": "auto"}
 
 
-def _devices(device_map: str) -> dict[str, str]:
+def _layout(device_map: str) -> dict[str, str]:
     """How to lay out the model; without accelerate it goes to one device."""
     return {"device_map": device_map} if importlib.util.find_spec("accelerate") else {}
 
 
-def _device() -> str:
+def _device(device_map: str) -> str:
+    if device_map == "cpu":
+        return "cpu"
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

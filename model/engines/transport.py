@@ -169,7 +169,7 @@ class Transport:
             raise self._refused(response, path)
         try:
             data = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             raise EngineRefused(f"{self.name} answers {path} with something that is not JSON; check the engine's URL")
@@ -287,7 +287,7 @@ def _asked_wait(header: str | None, otherwise: float) -> float:
 def _said(response: httpx2.Response) -> str:
     try:
         data = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         data = response.text
     return _message(data)
 

@@ -143,7 +143,9 @@ def _reference(root: str, adapter: Adapter) -> TorchEngine | None:
 
     weights = sum(file.stat().st_size for file in Path(root).glob("*.safetensors")) if root else 0
     there = all(map(importlib.util.find_spec, ("torch", "transformers", "peft"))) and Path(adapter.path).is_dir()
-    return TorchEngine(root, adapter=Path(adapter.path)) if there and 0 < weights <= REFERENCE_BYTES else None
+    if not there or not 0 < weights <= REFERENCE_BYTES:
+        return None
+    return TorchEngine(root, adapter=Path(adapter.path), device_map="cpu")  # the server has the GPUs' memory
 
 
 @asynccontextmanager
@@ -193,7 +195,9 @@ class _Server:
     async def _ask(self, path: str, body: Mapping[str, Any]) -> None:
         try:
             await self.transport.post_text(path, body)
-        except NotServed:
+        except NotServed as error:
+            if str(body["lora_name"]) in str(error):  # it knows the path, and not the adapter
+                raise _failed(str(body["lora_name"]), str(error)) from error
             raise AdapterError(
                 f"{self.transport.name} loads no adapters while it runs; "
                 "start it with kat serve, or with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
@@ -206,6 +210,8 @@ def _failed(name: str, said: str) -> AdapterError:
     """What a server says, in our words where it is known."""
     if found := _RANKS.search(said):
         return too_high(int(found[1]), int(found[2]))
+    if "No adapter found" in said:
+        return AdapterError(f"the server does not find {name}; name a folder that the server's machine has, too")
     return AdapterError(f"{name} could not be changed: {said}")
 
 

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from model.engine import EngineRefused
-from model.engines.transport import Patience, Transport
+from model.engines.transport import Transport
 
 LARGEST = 1.0
 """The most that one token's log-probability may differ between two engines with the same weights, in nats.
@@ -123,11 +123,6 @@ class ServerScorer:
                 f"{self._transport.name} does not tell the log-probabilities of a prompt; vLLM and SGLang do"
             )
         return found
-
-
-def scorer(address: str, api_key: str | None, model: str) -> ServerScorer:
-    """The scorer of a server's model; it holds no connection open between two calls."""
-    return ServerScorer(Transport(address, api_key, Patience(retries=0)), model)
 
 
 def read_logprobs(answer: Mapping[str, Any], ids: Sequence[int]) -> tuple[Scored, ...] | None:

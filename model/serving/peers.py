@@ -218,7 +218,7 @@ async def kind_of(address: str, api_key: str | None = None, *, seconds: float = 
     try:
         listed = (await _answer(transport, "/v1/models")).get("data")
         owners = (
-            {model.get("owned_by") for model in listed if isinstance(model, dict)}
+            {str(model.get("owned_by")) for model in listed if isinstance(model, dict)}
             if isinstance(listed, list)
             else set()
         )

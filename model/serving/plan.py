@@ -112,7 +112,9 @@ class Endpoint:
     @property
     def url(self) -> str:
         """As `--engine` takes it."""
-        return f"unix:{self.socket}" if self.socket else f"http://{self.host}:{self.port}"
+        if self.socket:
+            return f"unix:{self.socket}"
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

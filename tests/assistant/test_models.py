@@ -14,6 +14,11 @@ from assistant.own_models import read_models
 from assistant.sampling import TOP_P, sampling_of
 from model.catalog import CATALOG
 
+SMALL = {
+    "architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4,
+    "intermediate_size": 128, "vocab_size": 1_000, "max_position_embeddings": 4_096,
+}  # fmt: skip
+
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,6 +44,15 @@ def test_the_list_has_licences_sizes_and_ones_own(config: Path, capsys: pytest.C
     assert set(rows) == {"mine", *CATALOG}
     assert (rows["mine"]["licence"], rows["mine"]["temperature"], rows["mine"]["gib"]) == ("MIT", 0.2, None)
     assert rows["KAT-V1-40B-AWQ"]["licence"] is None
+
+
+def test_the_list_looks_into_ones_own_files(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "config.json").write_text(json.dumps(SMALL))
+    config.write_text(f'[models.good]\npath = "{tmp_path}/good"\n[models.gone]\npath = "{tmp_path}/gone"\n')
+    rows = {row["name"]: row for row in json.loads(answer(capsys, "list", "--json")[1])}
+    assert (rows["good"]["here"], rows["good"]["context"], rows["good"]["gib"]) == (True, 4_096, 0.0)
+    assert (rows["gone"]["here"], rows["gone"]["gib"]) == (False, None)
 
 
 def test_a_size_with_price_and_saving(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +117,8 @@ def test_a_config_that_is_not_json(config: Path, tmp_path: Path, capsys: pytest.
         ({"m": {"path": "/x", "context": 0}}, "above 0"),
         ({"m": {"path": "/x", "top_p": 2}}, "at most 1"),
         ({"m": {"path": 3}}, "line of text"),
+        ({"m": {"path": "models/x"}}, "begins with / or ~/"),
+        ({"m": {"path": "~nobody-of-that-name/x"}}, "begins with / or ~/"),
         ({"m": {"path": "/x", "aliases": "n"}}, "list of names"),
         ({"m": {"path": "/x", "size": 3}}, "knows no 'size'"),
         ({"m/n": {"path": "/x"}}, "other than up to 64"),
@@ -117,7 +133,7 @@ def test_tables_that_cannot_be_used(table: object, words: str) -> None:
 
 def test_the_settings_name_the_table(config: Path) -> None:
     config.write_text('[models.mine]\npath = "/x"\ndialect = "klingon"\n')
-    with pytest.raises(UserError, match=r"'models' cannot be .*klingon"):
+    with pytest.raises(UserError, match=r"'models' cannot be that: 'dialect' of \[models.mine\]"):
         load()
 
 

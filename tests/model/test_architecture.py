@@ -64,6 +64,7 @@ def test_active_and_cached_numbers_of_a_mixture() -> None:
     assert shape.kv_elements == 2 * 4 * 2 * 8
     assert shape.read(1) == shape.matrices - idle
     assert shape.read(10_000) == pytest.approx(shape.matrices)
+    assert architecture_of({**BASE, **MOE, "mlp_only_layers": [[1]]}).experts is not None
 
 
 def test_layers_without_attention_keep_no_token() -> None:
@@ -87,6 +88,8 @@ def test_a_text_model_inside_another_and_an_unknown_family() -> None:
         ({"vocab_size": -3}, "no usable whole number"),
         ({"num_attention_heads": True}, "no usable whole number"),
         ({"num_experts": [1]}, "no usable whole number"),
+        ({"num_hidden_layers": 500_000_000}, "no usable whole number"),
+        ({**LINEAR, "layer_types": ["linear_attention"] * 4}, "no layer in the config has attention"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_one_sentence(change: dict[str, Any], words: str) -> None:
@@ -108,7 +111,7 @@ def test_any_config_is_a_shape_or_a_sentence(config: dict[str, Any]) -> None:
     with suppress(ValueError):
         shape = architecture_of({**BASE, **config})
         assert shape.parameters > 0
-        assert 0 <= shape.attention_layers <= shape.layers
+        assert 0 < shape.attention_layers <= shape.layers
 
 
 @pytest.mark.parametrize(

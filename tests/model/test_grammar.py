@@ -132,6 +132,25 @@ def test_arrays_end_and_references_are_followed() -> None:
     assert not arguments_taken(tool, json.dumps({"v": [2]}))
 
 
+@pytest.mark.parametrize(
+    ("schema", "good"),
+    [
+        (True, '"anything"'),
+        ({"enum": ["😀 é"]}, '"😀 é"'),
+        ({"type": "string", "maxLength": None}, '"a"'),
+        ({"enum": [], "type": "null"}, "null"),
+        ({"type": "array", "items": True, "minItems": 99}, json.dumps(["a"] * ARRAY_ITEMS)),
+        ({"type": "object", "properties": None, "required": True}, "{}"),
+        ({"$ref": "#/$defs/Node"}, '{"next": "no further"}'),
+    ],
+)
+def test_no_schema_of_anothers_tool_is_too_odd(schema: object, good: str) -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    parameters = {"type": "object", "properties": {"v": schema}, "required": ["v"], "$defs": {"Node": node}}
+    assert arguments_taken(ToolSpec("t", "T.", parameters), f'{{"v": {good}}}')
+    assert "\\ud" not in gbnf(Segment.TOOL, (ToolSpec("t", "T.", parameters),)), "half a character is no character"
+
+
 def test_only_offered_tools_can_be_called() -> None:
     tools = (ToolSpec("one", "1", {"type": "object"}), ToolSpec("two", "2", {"type": "object"}))
     grammar = gbnf(Segment.TOOL, tools)

@@ -11,7 +11,7 @@ from model.dialects import dialect
 from model.engine import Delta, EngineUnreachable, Finish, Sampling
 from model.engines.chat import ChatEngine
 from model.engines.http import HttpEngine
-from model.engines.lasting import LOSSES, Found, Lasting, Lost
+from model.engines.lasting import LOSSES, SETTLING, Found, Lasting, Lost
 from model.engines.scripted import ScriptedServer
 from model.format import Mode, Reply, ThinkRequest
 from model.prompt import Message, Prompt
@@ -134,6 +134,24 @@ async def test_a_prompt_that_brings_the_engine_down_is_not_sent_for_ever(
         assert deltas[-1].finish is Finish.CUT
         assert words in (deltas[-1].error or "")
         assert len(server.requests) == min(1 + len(more), 1 + LOSSES)
+        await engine.aclose()
+
+
+@pytest.mark.parametrize("refusals", [3, 99])
+async def test_one_that_has_just_come_back_may_lack_its_adapters_for_a_while(refusals: int) -> None:
+    now = [0.0]
+
+    async def sleep(by: float) -> None:
+        now[0] += by
+
+    missing = {"status": 404, "body": {"error": {"message": "The model `mine@1` does not exist."}}}
+    script: list[dict[str, object]] = [{"reply": REPLY, "cut_after": 90}, {**missing, "times": refusals}]
+    with ScriptedServer([*script, {"reply": REPLY}]) as server:
+        engine = Lasting(fast(server.url), lambda: 600.0, sleep=sleep, clock=lambda: now[0])
+        deltas, reply = await asked(engine)
+        assert now[0] == min(refusals, SETTLING)
+        assert deltas[-1].finish is (Finish.STOP if refusals < SETTLING else Finish.CUT)
+        assert (reply.answer == ANSWER) == (refusals < SETTLING)
         await engine.aclose()
 
 

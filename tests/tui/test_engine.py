@@ -94,6 +94,9 @@ async def test_a_real_server_is_read_beside_the_session(tmp_path: Path) -> None:
             assert (await anext(readings)).running == 4
         async with aclosing(shelf.findings(info)) as findings:
             assert (await anext(findings)).ok
+        (tmp_path / "config.toml").write_text("broken meanwhile")
+        assert [one async for one in shelf.readings(info)] == []
+        assert ["cannot be read" in one.detail async for one in shelf.findings(info)] == [True]
         embedded = EngineInfo("embedded", "nano", "kat")
         assert [one async for one in shelf.readings(embedded)] == []
         assert [one.ok async for one in shelf.findings(embedded)] == [None]

@@ -11,7 +11,7 @@ from pathlib import Path
 from assistant.config import Settings
 from assistant.errors import Exit, UserError
 from model.catalog import CatalogEntry, described, resolve
-from model.dialects import dialect_of_model
+from model.dialects import dialect, dialect_of_model
 from model.engine import EngineError
 from model.serving.adapter_files import read_adapter, served_name
 from model.serving.fitting import sizing
@@ -26,6 +26,7 @@ from model.serving.supervision.running import servers_directory
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.]+")
 _LONGEST_NAME = 40
+_GGUF = ".gguf"
 
 
 class NotStarted(UserError):
@@ -104,7 +105,7 @@ def planned(request: Request, settings: Settings, environ: Mapping[str, str]) ->
         machine = asked_machine(request.gpu) if request.gpu else find_machine(environ)
         if request.nodes:
             machine = replace(machine, nodes=request.nodes)
-        entry = replace(entry, dialect=request.dialect) if request.dialect else entry
+        entry = replace(entry, dialect=dialect(request.dialect).name) if request.dialect else entry
         return sizing.plan(entry, machine, _wish(request, entry, machine))
     except (ValueError, EngineError) as error:
         raise UserError(str(error)) from None
@@ -124,6 +125,7 @@ def prepared(
         UserError: an option cannot be used.
         NotStarted: there is no vLLM that may be used.
     """
+    _expect_readable(plan)
     name = server_name(plan.model.name)
     names = _served(plan.model, request.model)
     try:
@@ -200,9 +202,20 @@ def _adapter(text: str, entry: CatalogEntry) -> str:
     if not (name and separator and path):
         raise UserError(f"--adapter takes NAME=PATH, not {text!r}")
     folder = Path(path).expanduser().absolute()
-    if folder.suffix == ".gguf":
+    if folder.suffix == _GGUF:
+        if not folder.is_file():
+            raise UserError(f"there is no adapter {folder}")
         return f"{name}={folder}"
     return f"{served_name(name, read_adapter(folder).version)}={folder}"
+
+
+def _expect_readable(plan: Plan) -> None:
+    """Raises UserError for adapters that the runner does not read."""
+    wants_gguf = plan.runner is Runner.LLAMA
+    for adapter in plan.adapters:
+        if adapter.endswith(_GGUF) != wants_gguf:
+            reads = "llama.cpp reads adapters as GGUF files" if wants_gguf else "vLLM reads adapters as peft saves them"
+            raise UserError(f"{reads}, and {adapter.partition('=')[2]} is none of these")
 
 
 def _served(entry: CatalogEntry, asked: str) -> tuple[str, ...]:
@@ -238,6 +251,7 @@ def _with_vllm(
         request.extra,
         quick=environ.get("KAT_VLLM_QUICK") == "1",
         plugin_path=None if installed.plugin else lent_plugin(servers_directory(environ), write=not assume),
+        python_path=environ.get("PYTHONPATH", ""),
         gate=purpose is not Purpose.FILE,
     )
     launch = vllm_launch(plan, endpoint, options)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,6 +71,7 @@ class Job:
             context=plan.context,
             adapters=plan.adapters,
             version=self.ready.version,
+            source=plan.model.source,
         )
 
 
@@ -80,27 +81,33 @@ def run(job: Job, output: Output, *, detach: bool) -> int:
     Raises:
         NotStarted: it did not start, or died too often.
     """
-    if state.is_supervised(job.folder, job.name):
+    try:
+        with state.claimed(job.folder, job.name):
+            _clear(job, output)
+            if not detach:
+                return asyncio.run(_supervised(job, output))
+            child = _forked(job)
+    except AlreadyClaimed:
         return _adopt(job, output)
+    return _awaited_child(job, output, child)
+
+
+def _clear(job: Job, output: Output) -> None:
+    """End what a `kat serve` that was killed left of a server of that name."""
     if (left := state.read(job.folder, job.name)) and state.is_alive(left):
         output.note(f"{left.name} was left alone by a `kat serve` that was killed; it is ended and started anew")
+        state.write(job.folder, replace(left, stage="ending"))  # so that nobody uses it any more
         asyncio.run(end_orphan(left))
     state.forget(job.folder, job.name)
-    return _detached(job, output) if detach else asyncio.run(_supervised(job, output))
 
 
 async def _supervised(job: Job, output: Output) -> int:
     """Run it until it is asked to end."""
+    launch = job.ready.launch
     try:
-        with state.claimed(job.folder, job.name):
-            launch = job.ready.launch
-            async with Supervisor(
-                launch, job.log, title=job.title, timings=job.timings, environ=job.environ
-            ) as supervisor:
-                _stop_on_signals(supervisor)
-                await _shown(supervisor, job, output)
-    except AlreadyClaimed:
-        raise NotStarted(f"another `kat serve` starts {job.name} at this moment; try again") from None
+        async with Supervisor(launch, job.log, title=job.title, timings=job.timings, environ=job.environ) as supervisor:
+            _stop_on_signals(supervisor)
+            await _shown(supervisor, job, output)
     except BadEndpoint as error:
         raise NotStarted(str(error)) from None
     return Exit.DONE
@@ -119,9 +126,10 @@ async def _shown(supervisor: Supervisor, job: Job, output: Output) -> None:
 
 
 def _stop_on_signals(supervisor: Supervisor) -> None:
-    """The first signal ends the server politely, the second at once."""
+    """The first signal ends the server politely, the second at once; who started us by nohup wants no SIGHUP."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         loop.add_signal_handler(number, supervisor.stop)
 
 
@@ -129,7 +137,14 @@ def _adopt(job: Job, output: Output) -> int:
     """Somebody looks after it already: wait until it is ready, and say where it is."""
     running = _awaited(job, output, lambda: state.is_supervised(job.folder, job.name))
     asked = job.ready.plan
+    if running.source not in ("", asked.model.source):
+        raise NotStarted(
+            f"{running.name} is served already, and is {running.source}; to serve {asked.model.source} instead: "
+            f"kat serve stop {running.name}"
+        )
     output.note(f"{running.name} is served already; it is used as it is")
+    if set(asked.adapters) - {*running.adapters, *running.loaded}:
+        output.note("it lacks an adapter that you asked for; kat serve adapters load NAME=PATH loads it")
     if (running.context, running.runner) != (asked.context, asked.runner):
         there = f"a context of {running.context} tokens and runs with {running.runner}"
         output.note(f"it has {there}; to change that: kat serve stop {running.name}")
@@ -137,14 +152,23 @@ def _adopt(job: Job, output: Output) -> int:
     return Exit.DONE
 
 
-def _detached(job: Job, output: Output) -> int:
-    """Start a process that looks after the server, and wait until that is ready."""
+def _forked(job: Job) -> int:
+    """Start a process that looks after the server; our claim on that is its own then."""
     sys.stdout.flush()
     sys.stderr.flush()
     if (child := os.fork()) == 0:
         _live_on(job)
+    return child
+
+
+def _awaited_child(job: Job, output: Output, child: int) -> int:
+    """Wait until the server that the process looks after is ready."""
     began = time.monotonic()
-    running = _awaited(job, output, lambda: os.waitpid(child, os.WNOHANG) == (0, 0))
+    try:
+        running = _awaited(job, output, lambda: os.waitpid(child, os.WNOHANG) == (0, 0))
+    except KeyboardInterrupt:
+        output.note(f"{job.name} goes on starting; to end it: kat serve stop {job.name}")
+        raise
     output.event(Ready(time.monotonic() - began))
     output.ready(running)
     return Exit.DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +40,11 @@ def stop(name: Name = None, all_: Annotated[bool, typer.Option("--all", help="al
     from model.serving.supervision.keeping import stop as end
     from model.serving.supervision.running import servers
 
-    chosen = servers(folder()) if all_ and name is None else [the_server(name)]
+    if all_ and name is not None:
+        raise UserError(f"--all ends every server; leave {name} or --all out")
+    chosen = servers(folder()) if all_ else [the_server(name)]
+    if not chosen:
+        print("Nothing is served.")
     code = Exit.DONE
     for running in chosen:
         if asyncio.run(end(folder(), running)):
@@ -60,6 +65,9 @@ def logs(
     with path.open(encoding="utf-8", errors="replace") as file:
         _print("".join(file.readlines()[-lines:]))
         while follow:
+            # The supervisor may have moved what was there to the old log.
+            if os.fstat(file.fileno()).st_size < os.lseek(file.fileno(), 0, os.SEEK_CUR):
+                file.seek(0)
             _print(file.read())
             time.sleep(_FOLLOW_SECONDS)
 

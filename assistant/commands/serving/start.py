@@ -12,7 +12,7 @@ from assistant.commands.opening import settings_from
 from assistant.commands.serving.remote import remote
 from assistant.commands.serving.request import NotStarted, Purpose, Request, planned, prepared, vllm_for
 from assistant.commands.serving.run import Job, run
-from assistant.commands.serving.text import Output, dry_run_json, dry_run_text, misfit_json, misfit_text, title
+from assistant.commands.serving.text import Output, choices, dry_run_json, dry_run_text, misfit_json, misfit_text, title
 from assistant.errors import Exit, UserError
 from model.catalog import CatalogEntry
 from model.serving.plan import DoesNotFit, Plan, Runner
@@ -61,7 +61,7 @@ def start(request: Request, way: Way, environ: Mapping[str, str] = os.environ, o
 def _run(request: Request, plan: Plan, output: Output, environ: Mapping[str, str], *, detach: bool) -> int:
     ready = prepared(request, plan, environ, weights=_weights(plan, output, environ))
     output.note(title(plan))
-    for line in (*ready.notes, *ready.launch.why):
+    for line in choices(ready):
         output.note(f"  {line}")
     return run(Job(ready, servers_directory(environ), environ), output, detach=detach)
 

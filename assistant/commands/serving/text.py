@@ -12,6 +12,7 @@ from assistant.commands.serving.request import Prepared
 from assistant.safety.sanitize import sanitize
 from model.serving.plan import DoesNotFit, Plan
 from model.serving.starting.launch import key_note, shown
+from model.serving.supervision.loaded import LoadedAgain
 from model.serving.supervision.running import Running
 from model.serving.supervision.supervise import Crashed, GaveUp, Progress, Ready, ServerEvent
 
@@ -24,7 +25,7 @@ def dry_run_text(ready: Prepared) -> str:
     parts = [
         title(plan),
         _block("arithmetic", plan.lines),
-        _block("choices", (*ready.launch.why, *_warnings(ready))),
+        _block("choices", choices(ready)),
         f"command\n  {shown(ready.launch)}",
     ]
     if ready.launch.secrets:
@@ -53,12 +54,18 @@ def dry_run_json(ready: Prepared) -> dict[str, Any]:
         "kv_tokens": plan.kv_tokens,
         "users": round(plan.users, 2),
         "arithmetic": plan.lines,
-        "choices": (*launch.why, *_warnings(ready)),
+        "choices": choices(ready),
         "argv": launch.argv,
         "environ": shown_environ,
         "secrets": sorted(launch.secrets),
         "address": launch.endpoint.url,
     }
+
+
+def choices(ready: Prepared) -> tuple[str, ...]:
+    """The reason for each choice, and what to beware of."""
+    warning = key_note(ready.launch)
+    return (*ready.launch.why, *ready.notes, *([f"warning: {warning}"] if warning else []))
 
 
 def misfit_text(error: DoesNotFit) -> str:
@@ -83,7 +90,7 @@ def address_lines(running: Running) -> Iterator[str]:
     yield f"{running.model} is served at {running.address}"
     yield f"  `kat` finds it by itself; `kat serve status` shows it, `kat serve stop {running.name}` ends it"
     if running.endpoint.key:
-        yield "  other clients need its key: `kat serve key` prints it"
+        yield f"  other clients need its key: `kat serve key {running.name}` prints it"
     elif running.endpoint.socket:
         yield f"  other clients speak OpenAI's protocol to it, as: curl --unix-socket {running.endpoint.socket} …"
 
@@ -107,6 +114,9 @@ class Output:
             case Crashed(reason, lines, wait):
                 text = f"the server died: {reason}; it is started again in {wait:g} s"
                 self._say("crashed", text, lines=lines, wait=wait)
+            case LoadedAgain(adapter, reason):
+                text = f"{adapter} is not loaded again: {reason}" if reason else f"{adapter} is loaded again"
+                self._say("adapter", text, adapter=adapter, ok=not reason)
             case GaveUp(reason, lines):
                 self._say("gave_up", reason, lines=lines)
             case _:
@@ -154,11 +164,6 @@ class Output:
 
     def _json(self, kind: str, **data: Any) -> None:
         print(json.dumps({"kind": kind, **data}), file=self.out, flush=True)
-
-
-def _warnings(ready: Prepared) -> tuple[str, ...]:
-    warning = key_note(ready.launch)
-    return (*ready.notes, *([f"warning: {warning}"] if warning else []))
 
 
 def _block(name: str, lines: tuple[str, ...]) -> str:

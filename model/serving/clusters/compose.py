@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from model.serving.clusters.kubernetes import EVERY_INTERFACE, PYTHON_IMAGE, ROUTER
+from model.serving.clusters.kubernetes import EVERY_INTERFACE, PYTHON_IMAGE
 from model.serving.clusters.layout import (
     IMAGE,
     PORT,
+    ROUTER,
     SITE,
     STARTUP,
     Layout,

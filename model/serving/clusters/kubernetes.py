@@ -10,6 +10,7 @@ from model.serving.clusters.layout import (
     IMAGE,
     PORT,
     RENDEZVOUS_PORT,
+    ROUTER,
     SITE,
     STARTUP,
     Layout,
@@ -19,11 +20,11 @@ from model.serving.clusters.layout import (
     server,
 )
 from model.serving.clusters.yaml_text import Noted, Value, comment, document
-from model.serving.plan import Launch, Plan
+from model.serving.fitting.footprint import weight_bytes
+from model.serving.plan import GIB, Launch, Plan
 
 PYTHON_IMAGE = "python:3.12-slim"
 """What the router runs in: a Rust program in a wheel, which needs nothing else."""
-ROUTER = "0.1.17"
 SPARE = 1.3
 """Room on the volume for each GiB of weights (our choice: a second revision does not fit, a failed download does)."""
 SHM = "16Gi"
@@ -96,12 +97,18 @@ def _pods(shape: Layout, role: str = "") -> Object:
 
 def _volume(plan: Plan, shape: Layout) -> Object:
     mode = "ReadWriteMany" if shape.copies * shape.nodes > 1 else "ReadWriteOnce"
-    size = max(10, math.ceil(plan.weights * SPARE))
+    size = max(10, math.ceil(_stored(plan) * SPARE))
     spec: Object = {
         "accessModes": Noted([mode], "The weights, so that a restart does not fetch them again."),
         "resources": {"requests": {"storage": f"{size}Gi"}},
     }
     return _object("PersistentVolumeClaim", f"{shape.name}-models", spec, app=shape.name)
+
+
+def _stored(plan: Plan) -> float:
+    """GiB of the files: as they are published, also where the weights are made smaller while they load."""
+    shape = plan.model.architecture
+    return plan.weights if shape is None else weight_bytes(shape, plan.model.quantization) / GIB
 
 
 def _services(shape: Layout) -> list[Object]:

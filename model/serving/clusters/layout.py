@@ -19,8 +19,10 @@ RENDEZVOUS_PORT = 29501
 """Where the nodes of a copy meet; vLLM's default for --master-port. Copies on other nodes may use the same."""
 STARTUP = 3600
 """Seconds that a server may take until it answers; our choice: the first start fetches the weights."""
-IMAGE = "vllm/vllm-openai:v0.33.0"
-"""The image of containers, by a version that does not move."""
+VLLM, ROUTER = "0.33.0", "0.1.17"
+"""The versions of vLLM and vllm-router that nodes and containers run; they do not move by themselves."""
+IMAGE = f"vllm/vllm-openai:v{VLLM}"
+"""The image of containers."""
 SITE = "/kat/site"
 """Where containers find the package that holds the plugin and the template."""
 _ADDRESS = frozenset({"--uds", "--host", "--port", "--api-key"})
@@ -45,6 +47,9 @@ _OF_ONE_MACHINE = ("Unix socket", "a key is", "adapters:", "data parallel", "ten
 _IDLE = "idle"
 """How the arithmetic's line on GPUs without work begins, which a file gives more copies."""
 _LABEL = re.compile(r"[^a-z0-9]+")
+
+
+_AMD = ("amd", "instinct", "radeon")
 
 
 class NoFile(ValueError):
@@ -120,6 +125,8 @@ def layout(plan: Plan) -> Layout:
     here, world = len(plan.machine.gpus), plan.tensor_parallel * plan.pipeline_parallel
     if plan.runner is not Runner.VLLM or not here:
         raise NoFile("such a file is written for vLLM on GPUs; name those of a node, as in --gpu h100:8")
+    if any(gpu.name.casefold().startswith(_AMD) for gpu in plan.machine.gpus):
+        raise NoFile("such a file names packages and images for NVIDIA's GPUs; on AMD's, run kat serve on the machine")
     nodes = -(-world // here)
     if world % nodes or plan.tensor_parallel > here:
         raise NoFile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.serving.clusters.layout import PORT, Layout, NoFile, Server, heading, server
+from model.serving.clusters.layout import PORT, VLLM, Layout, NoFile, Server, heading, server
 from model.serving.clusters.shell import PACKAGED_TEMPLATE, array, exports
 from model.serving.clusters.yaml_text import Noted, Value, document
 from model.serving.plan import Launch, Plan
@@ -55,7 +55,7 @@ def _cluster(copy: Server, shape: Layout, version: str) -> dict[str, Value]:
 
 
 def _setup(version: str) -> list[Value]:
-    packages = f"vllm==0.33.0 'ray[default]=={RAY}' kat-pilot=={version}"
+    packages = f"vllm=={VLLM} 'ray[default]=={RAY}' kat-pilot=={version}"
     return [f'test -x "{_ENV}/bin/vllm" || python3 -m venv "{_ENV}"', f'"{_ENV}/bin/pip" install -q {packages}']
 
 

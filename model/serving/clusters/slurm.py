@@ -6,7 +6,9 @@ from model.serving.clusters.layout import (
     COPY_PORT,
     PORT,
     RENDEZVOUS_PORT,
+    ROUTER,
     STARTUP,
+    VLLM,
     Layout,
     Server,
     heading,
@@ -105,7 +107,7 @@ def _directives(shape: Layout) -> list[str]:
 
 
 def _settings(version: str, shape: Layout) -> str:
-    packages = ["vllm==0.33.0", f"kat-pilot=={version}", *(["vllm-router"] if shape.routed else [])]
+    packages = [f"vllm=={VLLM}", f"kat-pilot=={version}", *([f"vllm-router=={ROUTER}"] if shape.routed else [])]
     return _SETTINGS.format(packages=" ".join(packages))
 
 

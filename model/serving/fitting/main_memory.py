@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil, floor, inf
+from pathlib import Path
 
 from model.architecture import Architecture
 from model.catalog import CatalogEntry
@@ -14,6 +16,8 @@ SHARE = 0.9
 """The share of free main memory that may be taken; our choice."""
 BESIDE = {Runner.VLLM_CPU: 2.0, Runner.LLAMA: 0.3}
 """GiB that the programs take beside weights and cache: vLLM with torch, llama.cpp; rounded up from what they took."""
+
+_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 
 
 def on_main_memory(entry: CatalogEntry, machine: Machine, wish: Wish, needed: int) -> Plan | None:
@@ -66,8 +70,17 @@ def _weights(entry: CatalogEntry, shape: Architecture | None, runner: Runner) ->
     if runner is Runner.VLLM_CPU and shape:
         return weight_bytes(shape, None) / GIB
     if entry.path is not None and entry.path.is_file():
-        return entry.path.stat().st_size / GIB
+        return sum(part.stat().st_size for part in _parts(entry.path)) / GIB
     return sum(file.size for file in entry.files) / GIB
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files that belong to a GGUF file: large ones come in parts, of which the first is named."""
+    if not (split := _PART.fullmatch(path.name)):
+        return [path]
+    head, last = split.groups()
+    parts = (path.with_name(f"{head}-{number:05}-of-{last}.gguf") for number in range(1, int(last) + 1))
+    return [part for part in parts if part.is_file()]
 
 
 def _cache(runner: Runner, left: float, wanted: float) -> float:

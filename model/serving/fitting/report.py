@@ -125,12 +125,12 @@ def _speed(plan: Plan, alone: Decode, together: Decode, prefill: float) -> Itera
     assert shape is not None
     read = cost.weights_read(shape, plan.quantization, 1) / 1e9
     tensor = f" × {plan.tensor_parallel} GPUs" if plan.tensor_parallel > 1 else ""
+    faster = f" × {cost.FASTER_IN_FP8:g} in fp8" if cost.computes_in_fp8(plan) else ""
     reached = f"({gpu.bandwidth:,.0f} GB/s{tensor} × {cost.READ:g})"
     yield f"a step    reads {read:.1f} GB of weights and each user's cache / {reached} = {1e3 * alone.memory:.1f} ms"
-    yield (
-        f"          or 2 × {shape.active / 1e9:.1f} B operations / ({gpu.flops:,.0f} TFLOP/s{tensor} × {cost.MATH:g}"
-        f"{' × 2 in fp8' if plan.quantization == 'fp8' else ''}) = {1e3 * alone.arithmetic:.2f} ms; the longer counts"
-    )
+    peak = f"({gpu.flops:,.0f} TFLOP/s{tensor} × {cost.MATH:g}{faster})"
+    count = f"2 × {shape.active / 1e9:.1f} B operations and the attention's"
+    yield f"          or {count} / {peak} = {1e3 * alone.arithmetic:.2f} ms; the longer counts"
     yield f"speed     {alone.each:.0f} tokens/s for one user ({alone.limit} limits), prompts {prefill:,.0f} tokens/s"
     if together.users > 1:
         words = f"{together.each:.0f} for each of {together.users} ({together.limit} limits)"

@@ -60,16 +60,20 @@ def _lines(trial: Trial, plan: Plan, wish: Wish) -> Iterator[tuple[str, str]]:
     if trial.kv_dtype == "auto" and trial.gpu.fp8:
         yield "", f"with an fp8 cache (--kv-cache-dtype fp8) {2 * trial.tokens:,} tokens"
     if plan.data_parallel > 1:
-        yield "copies", f"{plan.data_parallel}, each as reckoned here, on {trial.split.gpus} GPUs of its own"
+        yield "copies", f"{plan.data_parallel}, each as reckoned here, on {_gpus(trial.split.gpus)} of its own"
     if spare := len(trial.machine.gpus) * trial.machine.nodes - trial.split.gpus * plan.data_parallel:
         copies = spare // trial.split.gpus
         more = f"; {copies} more {'copies' if copies > 1 else 'copy'} would fit (--data-parallel)" if copies else ""
-        yield "idle", f"{spare} GPUs{more}"
+        yield "idle", f"{_gpus(spare)}{more}"
     for name in ("architecture", "context", "weights"):
         if why := trial.entry.assumed.get(name):
             yield "assumed", f"{name}: {why}"
     if trial.quantization not in (None, *BITS):
         yield "assumed", f"weights: how {trial.quantization} packs them is not known here, so 16 bits are counted"
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU{'s' * (count > 1)}"
 
 
 def _memory(trial: Trial) -> Iterator[tuple[str, str]]:

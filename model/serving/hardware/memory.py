@@ -26,12 +26,23 @@ def _available(proc: Path) -> int | None:
 
 
 def _left_in(group: Path) -> int | None:
-    """What a control group's limit leaves."""
+    """What a control group's limit leaves; files that are only remembered count as free, as in MemAvailable."""
     try:
         limit, used = ((group / f"memory.{name}").read_text("ascii").strip() for name in ("max", "current"))
     except (OSError, UnicodeDecodeError):
         return None
-    return max(0, int(limit) - int(used)) if limit.isdecimal() and used.isdecimal() else None
+    if not (limit.isdecimal() and used.isdecimal()):
+        return None
+    return max(0, int(limit) - max(0, int(used) - _remembered(group / "memory.stat")))
+
+
+def _remembered(stat: Path) -> int:
+    """Bytes of files that the system lets go first."""
+    try:
+        rows = [line.split() for line in stat.read_text("ascii", "replace").splitlines()]
+    except OSError:
+        return 0
+    return next((int(row[1]) for row in rows if row[:1] == ["inactive_file"] and row[1:] and row[1].isdecimal()), 0)
 
 
 def _total() -> float | None:

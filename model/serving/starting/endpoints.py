@@ -42,7 +42,7 @@ def endpoint_for(place: Place, name: str, environ: Mapping[str, str], *, sockets
         raise BadEndpoint("--socket goes without --host and --port; leave one of them out")
     if place.host is None and place.port is None and (sockets or place.socket):
         return Endpoint(socket=checked_socket(place.socket or runtime_directory(environ) / f"{name}.sock"))
-    host = place.host or "127.0.0.1"
+    host = (place.host or "127.0.0.1").removeprefix("[").removesuffix("]")
     key = environ.get("KAT_API_KEY") or secrets.token_urlsafe(KEY_BYTES)
     return Endpoint(host=host, port=place.port or free_port(host), key=key)
 
@@ -72,9 +72,11 @@ def prepare(endpoint: Endpoint) -> None:
     """Make the socket's folder, which nobody else may enter, and take away a socket that a dead server left.
 
     Raises:
-        BadEndpoint: the folder is open to others, somebody listens there, or the port is taken.
+        BadEndpoint: the folder is open to others, somebody listens there, the port is taken, or the host is none of
+            this machine's.
     """
     if endpoint.socket is None:
+        free_port(endpoint.host)
         if is_taken(endpoint):
             raise BadEndpoint(f"port {endpoint.port} is taken by another program; choose another one with --port")
         return
@@ -115,12 +117,12 @@ def free_port(host: str) -> int:
     Raises:
         BadEndpoint: the host is none of this machine's.
     """
-    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
-        try:
+    try:
+        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
-        except OSError as error:
-            raise BadEndpoint(f"cannot listen on {host} ({error.strerror}); give an address of this machine") from None
-        return int(probe.getsockname()[1])
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise BadEndpoint(f"cannot listen on {host} ({error.strerror}); give an address of this machine") from None
 
 
 def local(endpoint: Endpoint) -> Endpoint:
@@ -134,8 +136,13 @@ def _family(host: str) -> socket.AddressFamily:
 
 def _private_folder(folder: Path) -> None:
     """A folder that is there is taken if it is the user's and closed to others; the sockets in it are not protected."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise BadEndpoint(
+            f"no socket can be made in {folder} ({error.strerror}); give another path by --socket"
+        ) from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & _OTHERS:
         raise BadEndpoint(
             f"{folder} is open to others, and so would the server be; give --socket a path in a folder that only you "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ What its KV cache takes is set by VLLM_CPU_KVCACHE_SPACE; at the default of 0.92
 """
 CPU_BLOCK = 32
 """Tokens in a block of the KV cache; the least that vLLM's CPU kernels take."""
+PARSERS_SINCE = (0, 26)
+"""The first vLLM with the classes that KAT's parsers are written for."""
 GATE = "model.serving.starting.gate.Gate"
 OPEN_WITH_KEY = ("/metrics", "/tokenize", "/detokenize", "/invocations", "/health", "/version")
 """Paths of vLLM that answer without a key: it guards only /v1, /v2, /inference and /cohere."""
@@ -58,7 +61,8 @@ class Options:
     `weights` is a hub id or a folder (empty: the model's name), `served` the names that clients may use. `users` may
     come at once. `extra` are arguments of vLLM that the user added; they come last and so win. `quick` is for tests:
     vLLM on the CPU then compiles nothing. `plugin_path` is what `lent_plugin` made, for an environment where KAT Pilot
-    is not installed. `gate` asks for the key on every path, which vLLM itself does not.
+    is not installed; `python_path` is the user's own PYTHONPATH, which stays behind it. `gate` asks for the key on
+    every path, which vLLM itself does not.
     """
 
     installed: Installed = TYPICAL
@@ -69,6 +73,7 @@ class Options:
     extra: tuple[str, ...] = ()
     quick: bool = False
     plugin_path: Path | None = None
+    python_path: str = ""
     gate: bool = False
 
 
@@ -135,9 +140,10 @@ def key_note(launch: Launch) -> str:
     endpoint = launch.endpoint
     if endpoint.socket or is_loopback(endpoint.host):
         return ""
-    paths = "/health" if GATE in launch.argv else ", ".join(OPEN_WITH_KEY)
+    guarded = GATE in launch.argv or "VLLM_API_KEY" not in launch.secrets
+    paths = "/health" if guarded else ", ".join(OPEN_WITH_KEY)
     return (
-        f"{endpoint.host} can be reached from other machines, by plain HTTP, and {paths} answer without the key; "
+        f"{endpoint.host} can be reached from other machines, by plain HTTP, and without the key {paths} can be read; "
         "let only machines that you trust reach the port"
     )
 
@@ -201,6 +207,11 @@ def _talking(draft: _Draft, model: str, dialect: str, options: Options) -> None:
     if dialect != "kat":
         draft.say(f"dialect {dialect}: vLLM's own parsers")
         return
+    if options.installed.numbers < PARSERS_SINCE:
+        raise BadOption(
+            f"KAT's parsers need vLLM {'.'.join(map(str, PARSERS_SINCE))} or newer, and this is "
+            f"{options.installed.version}; run: {options.installed.python} -m pip install --upgrade vllm"
+        )
     draft.say("dialect kat: KAT's template and KAT Pilot's parsers, so any OpenAI client sees reasoning and calls")
     if model in UNTRAINED:
         draft.add("--structured-outputs-config", '{"enable_in_reasoning":true}')
@@ -208,7 +219,7 @@ def _talking(draft: _Draft, model: str, dialect: str, options: Options) -> None:
             "the model never learned KAT's format: a grammar may hold it from the first word (hold_format = true)"
         )
     if options.plugin_path:
-        draft.environ["PYTHONPATH"] = str(options.plugin_path)
+        draft.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(options.plugin_path), options.python_path)))
         draft.say("the parsers are lent, as KAT Pilot is not installed beside that vLLM")
 
 

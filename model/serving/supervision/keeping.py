@@ -11,7 +11,9 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from model.serving.starting.endpoints import BadEndpoint
 from model.serving.supervision import running as state
+from model.serving.supervision.loaded import HasAdapters, LoadedAgain
 from model.serving.supervision.processes import born_at
 from model.serving.supervision.running import READY, Running
 from model.serving.supervision.supervise import (
@@ -34,13 +36,20 @@ _POLL = 0.1
 async def kept(supervisor: Supervisor, folder: Path, running: Running) -> AsyncGenerator[ServerEvent, None]:
     """The events of a supervisor, each after its state was written; a server that has stopped is forgotten."""
     state.write(folder, running)
+    written = running
     try:
         async with aclosing(supervisor.events()) as events:
             async for event in events:
-                if (now := _after(event, running)) != running:
-                    running = now
-                    state.write(folder, running)
+                running = _after(event, running)
+                if running != written:
+                    with suppress(OSError):  # a full disk is no reason to end a server; it is tried again
+                        state.write(folder, running)
+                        written = running
                 yield event
+    except BadEndpoint as error:
+        running = replace(running, pid=None, stage=f"{FAILED}{error}", ready=None)
+        state.write(folder, running)
+        raise
     finally:
         if not running.stage.startswith(FAILED):
             state.forget(folder, running.name)
@@ -92,6 +101,10 @@ def _after(event: ServerEvent, running: Running) -> Running:
             return replace(running, pid=None, stage=f"{FAILED}{reason}", ready=None)
         case Stopped():
             return replace(running, pid=None, stage="stopped", ready=None)
+        case HasAdapters(adapters=adapters):
+            return replace(running, loaded=adapters)
+        case LoadedAgain():
+            return running
 
 
 async def _until(done: Callable[[], bool], seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -58,11 +59,14 @@ class ServerLog:
         if _size(self.path) <= self.limit:
             return
         self.new()
-        with self.path.open("r+b") as file:
-            self._old().write_bytes(file.read())
-            self._old().chmod(0o600)
+        with suppress(OSError), self.path.open("r+b") as file:
+            try:
+                self._old().write_bytes(file.read())
+                self._old().chmod(0o600)
+            except OSError:  # a full disk: the old lines are no reason to end the server
+                self._old().unlink(missing_ok=True)
             file.truncate(0)
-        self._offset = 0
+            self._offset = 0
 
     def _old(self) -> Path:
         return self.path.with_name(self.path.name + ".1")

@@ -32,7 +32,8 @@ class Running:
 
     `name` is what `kat serve stop` takes, `model` what /v1/models lists. `pid` leads the server's group of processes,
     `born` tells it from a later one with its number. `started` and `ready` are in seconds since 1970; `stage` says how
-    far the start is. `adapters` are those that were asked for at the start, as NAME=PATH.
+    far the start is. `adapters` are those that were asked for at the start, as NAME=PATH, and `loaded` those that it
+    has, as NAME@VERSION=PATH. `source` is the model's folder, file or name on a hub.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Running:
     restarts: int = 0
     adapters: tuple[str, ...] = ()
     version: str = ""
+    loaded: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def address(self) -> str:
@@ -78,6 +81,12 @@ def servers(folder: Path) -> list[Running]:
     return sorted((one for one in found if lives(folder, one)), key=lambda one: -one.started)
 
 
+def at(folder: Path, address: str) -> Running | None:
+    """The server of ours at an address, as `--engine` takes it; None where there is none."""
+    wanted = _plain(address)
+    return next((one for one in servers(folder) if _plain(one.address) == wanted), None)
+
+
 def read(folder: Path, name: str) -> Running | None:
     """The state of that name, of a dead server too; None where there is none that can be read."""
     try:
@@ -93,9 +102,12 @@ def write(folder: Path, running: Running) -> None:
     data = asdict(running) | {"log": str(running.log)}
     data["endpoint"]["socket"] = str(running.endpoint.socket) if running.endpoint.socket else None
     temporary = folder / f".{running.name}.{secrets.token_hex(4)}"
-    with open(temporary, "x", encoding="utf-8", opener=_private) as file:
-        json.dump(data, file)
-    temporary.replace(folder / f"{running.name}.json")
+    try:
+        with open(temporary, "x", encoding="utf-8", opener=_private) as file:
+            json.dump(data, file)
+        temporary.replace(folder / f"{running.name}.json")
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def forget(folder: Path, name: str) -> None:
@@ -141,6 +153,11 @@ def is_alive(running: Running) -> bool:
     return running.pid is not None and processes.is_alive(running.pid, running.born)
 
 
+def _plain(address: str) -> str:
+    """An address as it is compared."""
+    return address.rstrip("/").removesuffix("/v1").replace("//localhost:", "//127.0.0.1:")
+
+
 def _locked(descriptor: int) -> bool:
     """Take the lock; who only looks whether it is taken holds it for a moment, so try more than once."""
     for _ in range(_LOOKS):
@@ -156,7 +173,8 @@ def _locked(descriptor: int) -> bool:
 def _running(data: dict[str, Any]) -> Running:
     place = data["endpoint"]
     endpoint = Endpoint(**(place | {"socket": Path(place["socket"]) if place["socket"] else None}))
-    plain = {"log": Path(data["log"]), "runner": Runner(data["runner"]), "adapters": tuple(data["adapters"])}
+    plain = {"log": Path(data["log"]), "runner": Runner(data["runner"])}
+    plain |= {key: tuple(data.get(key, ())) for key in ("adapters", "loaded")}
     return Running(**(data | plain | {"endpoint": endpoint}))
 
 

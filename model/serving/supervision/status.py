@@ -63,7 +63,7 @@ async def watch_rows(
 
 
 async def _row(running: Running, before: ServerMetrics | None) -> StatusRow:
-    health, metrics, adapters = running.stage, None, running.adapters
+    health, metrics, adapters = running.stage, None, _remembered(running)
     if running.is_ready:
         health = "healthy" if await is_healthy(running.endpoint) else "does not answer"
     if health == "healthy":
@@ -84,7 +84,12 @@ async def _adapters(running: Running) -> tuple[str, ...]:
     try:
         return tuple(one.served for one in await list_adapters(running.address, running.endpoint.key))
     except EngineError:
-        return running.adapters
+        return _remembered(running)
+
+
+def _remembered(running: Running) -> tuple[str, ...]:
+    """The names of the adapters that it had when it was last asked, else of those of its start."""
+    return tuple(adapter.partition("=")[0] for adapter in running.loaded or running.adapters)
 
 
 def table(rows: Sequence[StatusRow], now: float) -> list[str]:

@@ -20,6 +20,7 @@ from model.serving.starting.endpoints import prepare
 from model.serving.starting.launch import shown
 from model.serving.supervision.diagnosis import cause, telling
 from model.serving.supervision.health import is_healthy
+from model.serving.supervision.loaded import HasAdapters, LoadedAdapters, LoadedAgain
 from model.serving.supervision.logs import ServerLog
 from model.serving.supervision.processes import group_lives
 from model.serving.supervision.stages import Stage, StageReader, Timings
@@ -94,7 +95,7 @@ class Stopped:
     """It was asked to end, and has."""
 
 
-ServerEvent = Started | Progress | Ready | Crashed | GaveUp | Stopped
+ServerEvent = Started | Progress | Ready | HasAdapters | LoadedAgain | Crashed | GaveUp | Stopped
 Health = Callable[[Endpoint, float], Awaitable[bool]]
 
 
@@ -121,11 +122,12 @@ class Supervisor:
         self._policy = policy or Policy()
         self._environ = {**environ, **launch.environ}
         self._health = health
+        self._adapters = LoadedAdapters(launch.endpoint)
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
         self._crashes: list[float] = []
-        self._was_ready = False
+        self._was_ready: float | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,8 +162,9 @@ class Supervisor:
                     yield event
             if self._stopping.is_set():
                 break
+            code = process.returncode  # None for one that only does not answer: how we end it tells nothing
             await self._end()
-            yield (verdict := self._verdict(process.returncode))
+            yield (verdict := self._verdict(code))
             if isinstance(verdict, GaveUp):
                 return
             await _first(verdict.wait, self._stopping.wait())
@@ -185,7 +188,9 @@ class Supervisor:
         async with aclosing(self._starting(process)) as starting:
             async for event in starting:
                 yield event
-        await self._serving(process)
+        async with aclosing(self._serving(process)) as serving:
+            async for event in serving:
+                yield event
 
     async def _starting(self, process: asyncio.subprocess.Process) -> AsyncGenerator[ServerEvent, None]:
         """Progress, as often as one looks, until it is ready or has ended."""
@@ -204,13 +209,16 @@ class Supervisor:
         self._log.new()
 
     def _note_ready(self, seconds: float) -> None:
-        self._was_ready = True
+        self._was_ready = time.monotonic()
         self._log.lines.clear()
         if self._timings:
             self._timings.remember(self._title, seconds)
 
-    async def _serving(self, process: asyncio.subprocess.Process) -> None:
+    async def _serving(self, process: asyncio.subprocess.Process) -> AsyncGenerator[ServerEvent, None]:
         """Look after it until it ends; one that answers no more is ended."""
+        async with aclosing(self._restoring(process)) as restoring:
+            async for event in restoring:
+                yield event
         answered = time.monotonic()
         while self._goes_on(process):
             await _first(self._policy.check, process.wait(), self._stopping.wait())
@@ -218,8 +226,21 @@ class Supervisor:
             self._log.trim()
             if self._goes_on(process) and await self._health(self._launch.endpoint, self._policy.silence):
                 answered = time.monotonic()
+                if changed := await self._adapters.look():
+                    yield changed
             if time.monotonic() - answered > self._policy.silence:
                 return
+
+    async def _restoring(self, process: asyncio.subprocess.Process) -> AsyncGenerator[ServerEvent, None]:
+        """Load the adapters that the one before had; a load may take minutes, and a stop does not wait for it."""
+        for served in await self._adapters.missing() if self._goes_on(process) else ():
+            task = asyncio.ensure_future(self._adapters.restore(served))
+            while not task.done() and self._goes_on(process):
+                await _first(self._policy.check, asyncio.wait([task]), process.wait(), self._stopping.wait())
+            if not task.done():
+                task.cancel()
+                return
+            yield task.result()
 
     def _goes_on(self, process: asyncio.subprocess.Process) -> bool:
         return process.returncode is None and not self._stopping.is_set()
@@ -230,14 +251,16 @@ class Supervisor:
         lines = [*self._log.lines]
         reason = cause(lines, code)
         shown_lines = tuple(line for line in telling(lines) if reason not in line)
-        if not self._was_ready:
+        if self._was_ready is None:
             return GaveUp(reason, shown_lines)
         policy, now = self._policy, time.monotonic()
-        self._crashes = [*(when for when in self._crashes if now - when < policy.within), now]
+        # Starts that fail one after the other all count, however long each of them takes.
+        oldest = min(now - policy.within, self._was_ready)
+        self._crashes = [*(when for when in self._crashes if when > oldest), now]
         number = len(self._crashes)
         if number >= policy.crashes:
-            minutes = f"{policy.within / 60:g} minutes"
-            return GaveUp(f"it died {number} times within {minutes}; the last time {reason}", shown_lines)
+            when = f"within {policy.within / 60:g} minutes" if oldest < self._was_ready else "since it was last ready"
+            return GaveUp(f"it died {number} times {when}; the last time {reason}", shown_lines)
         return Crashed(reason, shown_lines, min(policy.longest, policy.backoff * 2 ** (number - 1)))
 
     async def _end(self) -> None:

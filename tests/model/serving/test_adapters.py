@@ -240,13 +240,26 @@ async def test_errors_of_servers_are_one_sentence(url: str, tmp_path: Path) -> N
             await compare(plain.url, None, adapter)
 
 
-async def test_what_a_server_says_of_a_failed_load_is_passed_on(tmp_path: Path) -> None:
-    said = json.dumps({"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16."}}).encode()
+@pytest.mark.parametrize(
+    ("refusal", "words", "ours"),
+    [
+        (b"500 Error", "LoRA rank 64 is greater than max_lora_rank 16.", "rank 64 and the server takes 16; start"),
+        (b"404 Not Found", "Loading lora {name} failed: No adapter found for /a", r"does not find style@\w+; name a"),
+        (b"404 Not Found", "Not Found", "loads no adapters while it runs"),
+        (b"500 Error", "out of luck", r"style@\w+ could not be changed: .*out of luck"),
+    ],
+)
+async def test_what_a_server_says_of_a_failed_load_is_passed_on(
+    tmp_path: Path, refusal: bytes, words: str, ours: str
+) -> None:
+    folder = make_adapter(tmp_path / "one", **SMALL)
+    name = f"style@{read_adapter(folder).version}"
+    said = json.dumps({"error": {"message": words.format(name=name)}}).encode()
     models = json.dumps({"data": Loras().models()}).encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        status, body = (b"200 OK", models) if head.startswith(b"GET") else (b"500 Error", said)
+        status, body = (b"200 OK", models) if head.startswith(b"GET") else (refusal, said)
         writer.write(b"HTTP/1.1 %s\r\nContent-Type: application/json\r\n" % status)
         writer.write(b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
@@ -254,8 +267,8 @@ async def test_what_a_server_says_of_a_failed_load_is_passed_on(tmp_path: Path) 
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(AdapterError, match="rank 64 and the server takes 16; start it again"):
-            await load(f"http://127.0.0.1:{port}", None, "style", make_adapter(tmp_path / "one", **SMALL))
+        with pytest.raises(AdapterError, match=ours):
+            await load(f"http://127.0.0.1:{port}", None, "style", folder)
 
 
 def test_log_probabilities_in_the_form_of_openai() -> None:

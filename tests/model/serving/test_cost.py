@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.published import checks
 from model.catalog import CATALOG
 from model.serving.fitting import cost
 from model.serving.fitting.report import reported
@@ -28,9 +29,22 @@ def test_one_user_waits_for_the_weights_to_be_read() -> None:
 
 def test_a_prompt_is_read_at_the_peak_of_fp8() -> None:
     assert PLAN.model.architecture
-    peak = 2 * 989e12 * cost.MATH / (2 * PLAN.model.architecture.active)
+    peak = cost.FASTER_IN_FP8 * 989e12 * cost.MATH / (2 * PLAN.model.architecture.active)
     assert cost.prefill(PLAN, 1) == pytest.approx(peak, rel=0.01)
     assert cost.prefill(PLAN, 100_000) < cost.prefill(PLAN, 1_000) < peak
+
+
+def test_weights_in_fp8_are_read_no_faster_by_gpus_without_it() -> None:
+    old = replace(PLAN, machine=Machine((Gpu("X", 80.0, 3_350, 989),), "NVML"))
+    assert cost.prefill(old, 1) == pytest.approx(cost.prefill(PLAN, 1) / cost.FASTER_IN_FP8)
+    assert not any("in fp8)" in line for line in reported(old, 1, None, 20.0, None).lines)
+
+
+def test_what_others_measured_is_met_within_a_quarter() -> None:
+    errors = {check.what: check.error for check in checks()}
+    assert len(errors) == 30
+    assert max(map(abs, errors.values())) < 0.25
+    assert max(abs(error) for what, error in errors.items() if "tokens in the cache" in what) < 0.05
 
 
 @settings(max_examples=40)

@@ -173,5 +173,7 @@ def test_free_main_memory_is_what_a_container_leaves(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text(f"{3 * 2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**30}\n")
     assert free_memory(proc, tmp_path) == 2.0
+    (tmp_path / "memory.stat").write_text(f"anon 7\ninactive_file {2**29}\nactive_file 9\n")
+    assert free_memory(proc, tmp_path) == 2.5
     (tmp_path / "memory.max").write_text("max\n")
     assert free_memory(proc, tmp_path) == 8.0

@@ -119,6 +119,17 @@ def test_the_cpu_engine_is_started_as_a_module_with_room_set_aside():
     assert "--quantization" not in found
 
 
+def test_parsers_are_lent_in_front_of_what_the_user_has_on_the_path():
+    lent = Options(plugin_path=Path("/lent"), python_path="/module/site")
+    assert vllm_launch(planned(), SOCKET, lent).environ["PYTHONPATH"] == "/lent:/module/site"
+    assert vllm_launch(planned(), SOCKET, replace(lent, python_path="")).environ["PYTHONPATH"] == "/lent"
+
+
+def test_a_vllm_that_cannot_read_kats_replies_is_refused():
+    with pytest.raises(BadOption, match=r"need vLLM 0\.26 or newer, and this is 0\.25\.1; run: py -m pip install"):
+        vllm_launch(planned(), SOCKET, Options(Installed("py", "0.25.1")))
+
+
 def test_other_dialects_get_vllms_own_parsers():
     coder = replace(planned(), model=replace(KAT, dialect="qwen3_coder"))
     found = words(vllm_launch(coder, SOCKET))

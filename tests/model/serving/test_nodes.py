@@ -21,6 +21,8 @@ from model.catalog import CATALOG
 from model.serving.clusters.layout import NoFile, layout
 from model.serving.clusters.nodes import Kind, render
 from model.serving.clusters.yaml_text import Noted, Value, document
+from model.serving.fitting.sizing import plan as planned
+from model.serving.hardware.devices import asked_machine
 from model.serving.plan import Endpoint, Gpu, Launch, Machine, Plan, Runner
 from model.serving.starting.launch import Options, vllm_launch
 
@@ -295,11 +297,19 @@ def test_only_the_router_and_labelled_pods_reach_a_server_in_kubernetes() -> Non
         ),
         ("slurm", plan_of(2, gpus=4), "do not divide over nodes with 4 GPUs"),
         ("slurm", plan_of(2, gpus=8, tensor=3, pipeline=3), "do not divide over nodes"),
+        ("k8s", planned(CATALOG["KAT-V1-40B"], asked_machine("mi300x:2")), "run kat serve on the machine"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_a_sentence(kind: str, plan: Plan, words: str) -> None:
     with pytest.raises(NoFile, match=re.escape(words)):
         render(kind, plan, launch_of(plan), version="1")
+
+
+def test_the_volume_has_room_for_weights_as_they_are_published() -> None:
+    plan = planned(CATALOG["KAT-V1-40B"], asked_machine("h100:1"))
+    volume = documents(render("k8s", plan, launch_of(plan), version="1"))[0]
+    assert plan.quantization == "fp8"
+    assert volume["spec"]["resources"]["requests"]["storage"] == "99Gi"
 
 
 def test_adapters_are_loaded_at_run_time_only_where_nobody_else_comes() -> None:

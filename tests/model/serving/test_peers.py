@@ -60,6 +60,9 @@ async def test_a_program_is_recognised_by_a_path_of_its_own(peer: Peer) -> None:
 async def test_an_unknown_program_a_locked_one_and_none_are_nobody() -> None:
     async with ScriptedServer([], program="somebody") as server:
         assert await kind_of(server.url) is None
+    odd = {"/v1/models": lambda _: {"data": [{"id": "m", "owned_by": ["x"]}, 7]}}
+    async with ScriptedServer([], routes=odd) as strange:
+        assert await kind_of(strange.url) is None
     assert await kind_of(server.url) is None
     async with ScriptedServer([], program="vllm", api_key="k") as locked:
         assert await kind_of(locked.url) is None

@@ -186,6 +186,21 @@ def test_a_place_that_cannot_be_is_refused(place, sentence):
         endpoint_for(place, "nano", {})
 
 
+def test_an_address_is_one_of_this_machine_and_of_ipv6_in_brackets(tmp_path):
+    with pytest.raises(BadEndpoint, match=r"cannot listen on 192\.0\.2\.1"):
+        prepare(Endpoint(host="192.0.2.1", port=8011))
+    with pytest.raises(BadEndpoint, match="no socket can be made in /dev/null"):
+        prepare(Endpoint(socket=Path("/dev/null/s.sock")))
+    assert endpoint_for(Place(host="[::1]", port=8011), "nano", {}).url == "http://[::1]:8011"
+
+
+def test_a_state_that_cannot_be_written_leaves_nothing_behind(place):
+    (place / "fake.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        state.write(place, server(place))
+    assert [path.name for path in place.iterdir()] == ["fake.json"]
+
+
 def test_a_port_that_is_taken_is_said_so():
     with ScriptedServer([]) as other, pytest.raises(BadEndpoint, match="is taken by another program"):
         prepare(Endpoint(port=int(other.url.rpartition(":")[2])))
@@ -201,11 +216,11 @@ async def test_a_server_of_ours_is_found_before_any_other_and_with_its_key(tmp_p
         assert (await engine.info()).why == "`kat serve` runs fake on this machine"
         assert (await engine.info()).dialect == "kat"
         await engine.aclose()
-        named = await open_engine(f"{scripted.url}/v1", environ=environ)
+        named = await open_engine(f"{scripted.url.replace('127.0.0.1', 'localhost')}/v1", environ=environ)
         assert (await named.info()).why == "you asked for it"
         await named.aclose()
         state.write(folder, replace(ours, stage="loading weights"))
-        with pytest.raises(PullError):
+        with pytest.raises(PullError, match="`kat serve` has fake at: loading weights"):
             await open_engine(None, environ={**environ, "KAT_CACHE": str(tmp_path)}, candidates=())
     state.write(folder, ours)
     with pytest.raises(EngineUnreachable):

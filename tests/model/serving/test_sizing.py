@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.architecture import Architecture
 from model.catalog import CATALOG, CatalogEntry, resolve
-from model.serving.fitting.footprint import token_bytes, weight_bytes
+from model.serving.fitting.footprint import Batch, Split, overhead, token_bytes, weight_bytes
 from model.serving.fitting.sizing import USEFUL, plan
 from model.serving.hardware.devices import asked_machine
 from model.serving.plan import GIB, DoesNotFit, Gpu, Machine, Plan, Runner, Wish
@@ -142,11 +142,29 @@ def test_a_gguf_file_stays_in_main_memory_unless_vllm_is_asked_for() -> None:
         plan(nano, replace(card, memory=0.3))
 
 
+def test_all_parts_of_a_gguf_file_count(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / f"big-0000{number}-of-00003.gguf").write_bytes(b"." * 2**20)
+    (tmp_path / "big-00001-of-00009.gguf").write_bytes(b"." * 2**20)
+    entry = replace(CATALOG["nano"], path=tmp_path / "big-00001-of-00003.gguf")
+    assert plan(entry, WITHOUT).weights == pytest.approx(3 / 1024)
+
+
 def test_a_mixture_with_linear_attention_keeps_states_beside_tokens() -> None:
     coder = CATALOG["KAT-Coder-V2.5-Dev"]
     one, many = (planned("l40s:2", coder, users=users) for users in (1, 20))
     assert any("states of linear attention" in line for line in one.lines)
     assert many.kv < one.kv
+
+
+def test_adapters_take_what_vllm_keeps_for_them() -> None:
+    dense, mixed = KAT.architecture, CATALOG["KAT-Coder-V2.5-Dev"].architecture
+    assert dense
+    assert mixed
+    one, two = (overhead(dense, Batch(0, 0), Split(gpus), 1).adapters for gpus in (1, 2))
+    whole, spread = 7 * 5_120, 2 * 5_120 + 2 * 1_024 + 3 * 27_648
+    assert (one, two) == (80 * 64 * 2 * (whole + spread), 80 * 64 * 2 * (whole + spread / 2))
+    assert overhead(mixed, Batch(0, 0), Split(), 1).adapters > 40 * 256 * 3 * (2_048 + 512) * 64 * 2
 
 
 def test_a_model_of_which_only_the_name_is_known_cannot_be_sized(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.serving.adapters import load
 from model.serving.plan import Endpoint, Launch
 from model.serving.starting.endpoints import BadEndpoint
 from model.serving.supervision.diagnosis import cause, telling
 from model.serving.supervision.health import is_healthy, models
+from model.serving.supervision.loaded import HasAdapters, LoadedAgain
 from model.serving.supervision.logs import ServerLog
 from model.serving.supervision.processes import group_lives
 from model.serving.supervision.stages import NAMES, StageReader, Timings
 from model.serving.supervision.supervise import Crashed, GaveUp, Policy, Progress, Ready, Started, Stopped, Supervisor
+from tests.adapters import make_adapter
 
 FAKE = Path(__file__).with_name("fake_server.py")
 QUICK = Policy(backoff=0.01, crashes=3, grace=0.3, poll=0.01, check=0.01, silence=0.1)
@@ -130,10 +134,33 @@ async def test_one_that_does_not_answer_any_more_is_started_again(place):
     kinds = []
     async with supervisor(place, "mute") as keeper, aclosing(keeper.events()) as events:
         async for event in events:
+            if isinstance(event, Crashed):
+                assert event.reason == "the server does not answer any more"
             kinds.append(type(event))
             if kinds.count(Ready) == 2:
                 break
     assert [kind for kind in kinds if kind is not Progress] == [Started, Ready, Crashed, Started, Ready]
+
+
+async def test_adapters_that_were_loaded_while_it_ran_are_loaded_again_where_they_can_be(place):
+    folders = [make_adapter(place / name, layers=1, shapes={"q_proj": (4, 4)}) for name in ("one", "two")]
+    address, told = f"unix:{place}/s.sock", []
+    async with supervisor(place) as keeper, aclosing(keeper.events()) as events:
+        async for event in events:
+            told += [event] if isinstance(event, HasAdapters | LoadedAgain) else []
+            match event:
+                case Ready() if not told:
+                    served = [(await load(address, None, folder.name, folder)).served for folder in folders]
+                case HasAdapters(adapters) if len(adapters) == 2:
+                    shutil.rmtree(folders[1])
+                    await ask(Endpoint(socket=place / "s.sock"), "/die")
+                case HasAdapters():
+                    break
+    both = tuple(f"{name}={folder}" for name, folder in zip(served, folders, strict=True))
+    assert told[:2] == [HasAdapters(both), LoadedAgain(served[0])]
+    assert told[2].adapter == served[1]
+    assert told[2].reason.startswith(f"there is no adapter in {folders[1]}")
+    assert told[3:] == [HasAdapters(both[:1])]
 
 
 async def test_a_socket_of_a_dead_server_is_no_hindrance_and_one_of_a_living_server_is_not_taken(place):
@@ -255,6 +282,32 @@ def test_a_long_log_is_moved_aside_while_the_server_writes_on(tmp_path):
     assert (tmp_path / "log").stat().st_size < 100
     assert len((tmp_path / "log.1").read_text()) > 2_000
     assert (tmp_path / "log.1").stat().st_mode & 0o777 == 0o600
+
+
+def test_where_there_is_no_room_for_the_old_log_the_server_goes_on_without_it(tmp_path):
+    log = ServerLog(tmp_path / "log", limit=100)
+    with log.begin("a start") as file:
+        file.write(b"x" * 200)
+        (tmp_path / "log.1").symlink_to("/dev/full")
+        log.trim()
+        file.write(b"more\n")
+    assert log.new() == ["x" * 200 + "more"]
+    assert (tmp_path / "log").read_text() == "more\n"
+
+
+async def test_starts_that_fail_one_after_the_other_end_however_long_each_takes(place):
+    policy = Policy(backoff=0.01, crashes=3, within=0.0, grace=0.3, poll=0.01, check=0.01)
+    (place / "s").mkdir(mode=0o700)
+    endpoint = Endpoint(socket=place / "s" / "s.sock")
+    once = f"[ -e {place}/was ] && exit 7; touch {place}/was; exec {sys.executable} -IS {FAKE} {endpoint.socket}"
+    keeper = Supervisor(Launch(("sh", "-c", once), {}, endpoint), place / "log", policy=policy)
+    async with keeper, aclosing(keeper.events()) as events:
+        async for event in events:
+            if isinstance(event, Ready):
+                await ask(endpoint, "/die")
+            last = event
+    assert isinstance(last, GaveUp)
+    assert last.reason.startswith("it died 3 times since it was last ready")
 
 
 def test_a_file_of_timings_that_is_nonsense_is_no_loss(tmp_path):
