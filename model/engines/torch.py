@@ -26,6 +26,8 @@ PREFIX = "torch:"
 """What an engine's name begins with; behind it a folder, a GGUF file or a hub id."""
 SMALL = 1_000_000_000
 """Parameters below which a model is taken for one that needs to be held to a format it never saw; our choice."""
+_FAILURES = (RuntimeError, ValueError, IndexError)
+"""What torch raises in the middle of its work, out of memory among them."""
 
 
 class TorchEngine:
@@ -78,7 +80,10 @@ class TorchEngine:
     async def logprobs(self, ids: Sequence[int]) -> tuple[Scored, ...]:
         """The log-probability of each of `ids` but the first. Raises `EngineError`."""
         model = await self._model()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, model.logprobs, ids)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, model.logprobs, ids)
+        except _FAILURES as error:
+            raise EngineRefused(f"the model cannot read the text: {_line(error)}") from error
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """The reply. Raises `EngineRefused` if the prompt does not fit, `EngineUnreachable` if the engine is closed."""
@@ -163,8 +168,8 @@ class _Writer:
                         yield delta
                     if turn.over:
                         break
-        except (RuntimeError, ValueError, IndexError) as error:  # out of memory among them
-            turn.fail("the model", " ".join(str(error).split())[:300])
+        except _FAILURES as error:
+            turn.fail("the model", _line(error))
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of text that holds no control tokens."""
@@ -176,6 +181,10 @@ class _Writer:
         asked = turn.sampling
         draw = Draw(part.limit, asked.temperature, asked.top_p, asked.seed, part.grammar, part.penalty)
         return partial(self.model.generate, list(turn.ids), draw)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _taken(turn: Turn, part: Part, piece: Piece) -> Delta | None:

@@ -68,7 +68,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
         shapes = _matrices(weights)
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{weights} cannot be read as safetensors ({error}); save the adapter again") from error
     digest.update((folder / CONFIG).read_bytes())
     if not shapes:
@@ -130,7 +130,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"there is no {WEIGHTS} in {folder}; save the adapter with safe_serialization=True")
     try:
         config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{path} is not valid JSON ({error}); save the adapter again") from error
     match config:
         case {"peft_type": "LORA", "r": int()}:

@@ -144,7 +144,8 @@ def _by_id(place: Any, token: int) -> Scored | None:
     """vLLM: `{"ID": {"logprob": …, "rank": …}}`, the token itself and the likeliest one."""
     match place:
         case dict() if isinstance(mine := place.get(str(token)), dict) and isinstance(mine.get("logprob"), int | float):
-            likely = {int(key): told["logprob"] for key, told in place.items() if isinstance(told, dict)}
+            told = {key: one.get("logprob") for key, one in place.items() if isinstance(one, dict) and key.isdecimal()}
+            likely = {int(key): value for key, value in told.items() if isinstance(value, int | float)}
             return Scored(token, float(mine["logprob"]), max(likely, key=lambda key: likely[key]))
         case _:
             return None

@@ -103,6 +103,15 @@ def test_a_dry_run_shows_arithmetic_reasons_and_the_command(here, capsys):
     assert not (here / "state").exists(), "nothing was started or written"
 
 
+@pytest.mark.embedded
+def test_a_server_that_others_can_reach_is_warned_of_when_it_starts(here):
+    output = ending()
+    nowhere = {**os.environ, "KAT_STATE": os.devnull}
+    with pytest.raises(OSError, match=r"Not a directory"):
+        start(Request("nano", host="0.0.0.0"), Way(), nowhere, output)
+    assert "warning: 0.0.0.0 can be reached from other machines" in output.err.getvalue()
+
+
 def test_the_same_for_programs_holds_no_secret(here, capsys, monkeypatch):
     monkeypatch.setenv("KAT_API_KEY", "sesame-key")
     assert (

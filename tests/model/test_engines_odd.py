@@ -63,6 +63,14 @@ async def test_half_characters_can_be_counted() -> None:
         await engine.aclose()
 
 
+async def test_an_answer_without_end_is_refused_in_a_sentence() -> None:
+    async with ScriptedServer([], routes={"/v1/models": lambda _: "[" * 99_999}) as server:
+        engine = HttpEngine(server.url)
+        with pytest.raises(EngineRefused, match="something that is not JSON"):
+            await engine.info()
+        await engine.aclose()
+
+
 @pytest.mark.parametrize("chat", [False, True])
 async def test_half_characters_in_a_reply_are_replaced(chat: bool) -> None:
     choice = {"delta": {"content": HALF}} if chat else {"text": HALF}

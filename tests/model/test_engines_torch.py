@@ -20,6 +20,8 @@ from model.serving.logprobs import agreement
 from tests.adapters import make_adapter
 from tests.tiny import NEEDS_TORCH, make_model
 
+# One worker imports torch, the one that imports vLLM, too.
+pytestmark = pytest.mark.xdist_group("vllm")
 KAT = dialect("kat")
 GREEDY = Sampling(temperature=0, max_tokens=24)
 
@@ -106,6 +108,8 @@ async def test_log_probabilities_are_those_of_one_pass(tiny: TorchEngine, tiny_p
     wanted = [float(scores[n, token]) for n, token in enumerate(ids[1:])]
     assert [token.logprob for token in found] == pytest.approx(wanted, abs=1e-3)
     assert [token.best for token in found] == scores.argmax(-1).tolist()[:-1]
+    with pytest.raises(EngineRefused, match="cannot read the text"):
+        await tiny.logprobs([*ids, 99_999, 1])
 
 
 @NEEDS_TORCH

@@ -102,7 +102,7 @@ def table(rows: Sequence[StatusRow], now: float) -> list[str]:
 
 def _cells(row: StatusRow, now: float) -> tuple[str, ...]:
     found = row.metrics or ServerMetrics()
-    restarts = f", {row.restarts} restarts" if row.restarts else ""
+    restarts = f", {row.restarts} restart{'s' if row.restarts > 1 else ''}" if row.restarts else ""
     waiting = f" (+{found.waiting})" if found.waiting else ""
     return (
         row.name,

@@ -176,6 +176,7 @@ async def test_with_a_reference_it_must_agree(loras: Loras, url: str, tmp_path: 
         ("s", lambda folder: (folder / "adapter_config.json").unlink(), "it has no adapter_config.json"),
         ("s", lambda folder: (folder / "adapter_model.safetensors").unlink(), "there is no adapter_model.safetensors"),
         ("s", lambda folder: (folder / "adapter_config.json").write_text("{"), "is not valid JSON"),
+        ("s", lambda folder: (folder / "adapter_config.json").write_text("[" * 99_999), "is not valid JSON"),
         ("s", lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}'), "no LoRA adapter"),
         ("s", lambda folder: (folder / "adapter_model.safetensors").write_bytes(b""), "cannot be read as safetensors"),
         ("s", lambda folder: write_header(folder, {"x.lora_A.weight": 1}), "cannot be read as safetensors"),
@@ -279,6 +280,8 @@ def test_log_probabilities_in_the_form_of_openai() -> None:
     }
     found = read_logprobs({"choices": [{"logprobs": told}]}, [10, 11, 12])
     assert found == (Scored(11, -0.5, 11), Scored(12, -2.0, -1)), "what the server wrote itself is left out"
+    other = {"choices": [{"prompt_logprobs": [None, {"11": {"logprob": -1}, "x": {"logprob": 0}, "7": {}, "8": 3}]}]}
+    assert read_logprobs(other, [10, 11]) == (Scored(11, -1.0, 11),)
     for bad in ({}, {"choices": []}, {"choices": [{"prompt_logprobs": [None]}]}, {"choices": [{"logprobs": None}]}):
         assert read_logprobs(bad, [10, 11, 12]) is None
 

@@ -77,6 +77,7 @@ def test_who_can_be_reached_by_others_is_told_what_stays_open_and_loads_no_adapt
     launch = vllm_launch(planned(), world)
     assert "/invocations" in key_note(launch)
     assert "/invocations" not in key_note(vllm_launch(planned(), world, Options(gate=True)))
+    assert "/invocations" not in key_note(llama_launch(planned(), world, LlamaOptions(Path("/m.gguf"))))
     assert key_note(vllm_launch(planned(), PORT)) == key_note(vllm_launch(planned(), SOCKET)) == ""
     assert "--enable-lora" in launch.argv
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in launch.environ
