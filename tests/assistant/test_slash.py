@@ -115,7 +115,7 @@ def test_without_a_folder_there_are_ours(tmp_path):
 
 
 @pytest.mark.embedded
-@pytest.mark.xdist_group("embedded")
+@pytest.mark.xdist_group("heavy")
 async def test_every_prompt_file_keeps_its_budget():
     folder = resources.files("assistant").joinpath("prompts")
     files = [*folder.iterdir(), *folder.joinpath("slash").iterdir()]

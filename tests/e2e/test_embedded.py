@@ -14,7 +14,7 @@ from model.format import ThinkRequest
 from model.prompt import Message
 from model.pull import pull
 
-pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("embedded")]
+pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("heavy")]
 
 
 MARK_TOKENS = 8

@@ -42,7 +42,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.xdist_group("vllm")  # torch and vLLM are imported by one worker
+@pytest.mark.xdist_group("heavy")  # torch and vLLM are imported by one worker
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
 def test_every_family_counts_as_transformers_does() -> None:
     import torch

@@ -37,7 +37,7 @@ LINE = {"reply": REPLY, "times": 0, "chunk": 7, "wire": 5}
 SHORT = Sampling(temperature=0.3, max_tokens=900, seed=1)
 
 EMBEDDED = pytest.param("embedded", marks=pytest.mark.embedded)
-TORCH = pytest.param("torch", marks=[NEEDS_TORCH, pytest.mark.xdist_group("vllm")])
+TORCH = pytest.param("torch", marks=[NEEDS_TORCH, pytest.mark.xdist_group("heavy")])
 
 
 @pytest.fixture(params=["tcp", "unix", "chat", "chat-kat", "chat-raw", EMBEDDED, TORCH])

@@ -21,7 +21,7 @@ from tests.adapters import make_adapter
 from tests.tiny import NEEDS_TORCH, make_model
 
 # One worker imports torch, the one that imports vLLM, too.
-pytestmark = pytest.mark.xdist_group("vllm")
+pytestmark = pytest.mark.xdist_group("heavy")
 KAT = dialect("kat")
 GREEDY = Sampling(temperature=0, max_tokens=24)
 

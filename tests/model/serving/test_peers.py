@@ -217,7 +217,7 @@ def by_transformers(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @NEEDS_TORCH
 @pytest.mark.vllm
-@pytest.mark.xdist_group("vllm")
+@pytest.mark.xdist_group("heavy")
 async def test_transformers_serve_continues_a_prompt_as_it_stands(by_transformers: str, tiny_path: Path) -> None:
     found = await kind_of(by_transformers, seconds=30)
     assert found is PEERS["transformers"]

@@ -19,7 +19,7 @@ from tests.model.test_format import CALL, FENCE, THINKING, replies
 
 # vLLM is imported where it is used, since every worker reads this file and only one runs it.
 pytestmark = [
-    pytest.mark.xdist_group("vllm"),
+    pytest.mark.xdist_group("heavy"),
     pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here, whose side of the plugin this is"),
 ]
 
