@@ -41,7 +41,7 @@ class Running:
         self.app.prompt.insert(text)
         await self.pilot.press("enter")
 
-    async def until(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 15.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.005)
