@@ -1,0 +1,1 @@
+"""From repositories to dual-regime training data: tasks that were verified, samples whose mode was earned."""
