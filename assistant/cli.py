@@ -6,10 +6,12 @@ import os
 import sys
 from typing import NoReturn
 
+from assistant.interrupts import caused, listen
+
 COMMANDS = frozenset(
     {
         *("ask", "fix", "undo", "redo", "restore", "diff", "models", "sessions", "doctor", "stats", "explain", "eval"),
-        *("acp", "open", "serve"),
+        *("acp", "open", "serve", "train"),
     }
 )
 SERVE_COMMANDS = frozenset({"start", "status", "stop", "logs", "key", "adapters"})
@@ -19,8 +21,18 @@ _GIT_PLACES = ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY
 
 def main() -> NoReturn:
     """Run `kat` with the process's arguments and exit with its code."""
+    listen()
+    try:
+        _main(sys.argv[1:])
+    except (KeyboardInterrupt, Exception) as error:  # what was meant for a person is said in `guarded`
+        if not caused(error):
+            raise
+        sys.exit(130)
+
+
+def _main(given: list[str]) -> NoReturn:
     forget_git_places()
-    match sys.argv[1:]:
+    match given:
         case ["--version" | "-V"]:
             from assistant import __version__
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from assistant import interrupts
 from assistant.commands.opening import checked_rules, engine_from, repository_root, resumed_session, settings_from
 from assistant.commands.options import Allow, DialectName, Engine, MaxSteps, Model, ProfileOption, Think
 from assistant.config import Settings, state_dir
@@ -43,7 +44,7 @@ def acp(
     rules = checked_rules(allow)
     if sys.stdin.isatty():
         raise UserError("kat acp is started by an editor, which speaks to it on standard input; `kat` opens a terminal")
-    asyncio.run(_serve(settings, rules))
+    interrupts.run(_serve(settings, rules))
     return Exit.DONE
 
 

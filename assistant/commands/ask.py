@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant import interrupts
 from assistant.commands.opening import checked_rules, engine_from, repository_root, resumed_session, settings_from
 from assistant.commands.options import (
     HERE,
@@ -75,7 +76,7 @@ def ask(
     resumed, root = resumed_session(resume, repo) if resume is not None else (None, repository_root(repo))
     words = _message(prompt)
     place = (root, repo.resolve() if resume is None else root, resumed)
-    return asyncio.run(_talk(words, settings, rules, place, _as_lines() if json_ else _as_text()))
+    return interrupts.run(_talk(words, settings, rules, place, _as_lines() if json_ else _as_text()))
 
 
 async def _talk(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 
+from assistant import interrupts
 from assistant.commands.opening import engine_from, settings_from
 from assistant.commands.options import HERE, DialectName, Engine, Json, Model, Repository
 from assistant.config import Settings
@@ -28,7 +28,7 @@ def doctor(
 ) -> int:
     """Prove that engine, model, sandbox, git and terminal work, one line each; all of an engine with --engine."""
     settings = settings_from(engine=engine, model=model, dialect=dialect)
-    return asyncio.run(show(_findings(repo, settings, quick=engine is None), json_))
+    return interrupts.run(show(_findings(repo, settings, quick=engine is None), json_))
 
 
 async def show(findings: AsyncIterator[Finding], json_: bool) -> Exit:

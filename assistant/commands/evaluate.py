@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from assistant import interrupts
 from assistant.commands import fix_options as its
 from assistant.commands.opening import checked_rules, engine_from, settings_from
 from assistant.commands.options import Allow, DialectName, Engine, Json, MaxSteps, Model, ProfileOption, ThinkBudget
@@ -171,7 +172,7 @@ def _evaluated(
         check_plot()
     enter(tasks[0].folder)
     plan = Plan(drawn(tasks, limit, wanted.seed), wanted.modes, wanted.repeats, wanted.jobs)
-    results = asyncio.run(_run(wanted, plan, kept))
+    results = interrupts.run(_run(wanted, plan, kept))
     found = figures(results)
     if json_:
         print(json.dumps({"run": kept.run, "file": str(kept.file), **found.as_json()}))

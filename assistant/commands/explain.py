@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant import interrupts
 from assistant.commands.opening import engine_from, resumed_session, settings_from
 from assistant.commands.options import DialectName, Engine, Json, Model, ProfileOption
 from assistant.commands.stats import folder_of_sessions
@@ -50,11 +51,11 @@ def explain(
     path = _journal(session)
     found = _explained(path, step)
     if prefer:
-        return asyncio.run(_said(_preferring(path, step, prefer), json_=json_))
+        return interrupts.run(_said(_preferring(path, step, prefer), json_=json_))
     if fork:
         settings = settings_from(engine=engine, model=model, dialect=dialect, profile=profile)
         path, root = resumed_session(path.stem)
-        return asyncio.run(_said(_forking(path, root, settings, step, ThinkRequest(fork)), json_=json_, whole=whole))
+        return interrupts.run(_said(_forking(path, root, settings, step, ThinkRequest(fork)), json_=json_, whole=whole))
     with undamaged(path):
         _show(found, json_=json_, whole=whole)
     return Exit.DONE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from assistant import interrupts
 from assistant.commands.fixing import Delivery, Wanted, enter, model_name
 from assistant.commands.opening import engine_from
 from assistant.errors import Exit, UserError
@@ -39,7 +39,7 @@ def fix_many(wanted: Wanted, delivery: Delivery, batch: Batch) -> int:
         raise UserError(f"there is no task of the kind fix in {batch.tasks}")
     enter(batch.tasks)
     outcomes = Outcomes(batch.out or Path("kat-fix"), _digest(wanted.request))
-    summary = asyncio.run(_fixed(tasks, wanted.request, outcomes, delivery, batch))
+    summary = interrupts.run(_fixed(tasks, wanted.request, outcomes, delivery, batch))
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     print(
         json.dumps(summary.as_json())

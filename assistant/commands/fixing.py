@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant import interrupts
 from assistant.commands.opening import engine_from, repository_root
 from assistant.config import Settings, state_dir
 from assistant.errors import Exit, UserError
@@ -104,7 +104,7 @@ def fix_one(wanted: Wanted, delivery: Delivery) -> int:
         delivery.check(request.repository)
         enter(request.repository)
         with _muted(delivery):
-            report = asyncio.run(_report(request, instance, progress, show=not delivery.json))
+            report = interrupts.run(_report(request, instance, progress, show=not delivery.json))
         _deliver(report, request, instance, delivery)
     except (Exception, KeyboardInterrupt) as error:
         report = _broken(progress.report, error)

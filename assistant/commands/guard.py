@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from assistant.errors import Exit, UserError
+from assistant.interrupts import caused
 from model.engine import EngineError, EngineRefused
 
 
@@ -19,6 +20,8 @@ def guarded(command: Callable[[], int], *, debug: bool) -> int:
     except BrokenPipeError:
         return _silenced()
     except Exception as error:
+        if caused(error):
+            return Exit.INTERRUPTED
         if debug:
             raise
         return _say(*_explained(error))

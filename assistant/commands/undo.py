@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assistant import interrupts
 from assistant.commands.opening import repository_root
 from assistant.commands.options import HERE, Json, Repository
 from assistant.config import state_dir
@@ -68,7 +69,7 @@ def diff(
         return code
 
     with _opened(repo, session) as found:
-        return asyncio.run(talk(found))
+        return interrupts.run(talk(found))
 
 
 def _restore(action: Action, step: int, repo: Path, session: str | None, *, yes: bool, json_: bool) -> int:
@@ -87,7 +88,7 @@ def _restore(action: Action, step: int, repo: Path, session: str | None, *, yes:
         return code
 
     with _opened(repo, session) as found:
-        return asyncio.run(talk(found))
+        return interrupts.run(talk(found))
 
 
 def _show(event: Event, *, json_: bool) -> None:

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from assistant.interrupts import held
 from assistant.safety.confinement.layering import clear_work
 from assistant.safety.confinement.private import private_folder
 
@@ -37,7 +38,7 @@ def enter(repository: Path, state: Path) -> bool:
         return False
     if os.geteuid() == 0 and not _all_owned(repository):
         return False
-    with private_folder() as folder:
+    with held(), private_folder() as folder:
         if not _works(repository, folder):
             return False
     with suppress(OSError):

@@ -167,6 +167,7 @@ class Sandbox:
                     capture_output=True,
                     timeout=10,
                     check=False,
+                    start_new_session=True,  # Ctrl-C is for us: half a sandbox would hold our pipe
                 )
         except (OSError, subprocess.TimeoutExpired):
             return False

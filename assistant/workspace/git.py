@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,19 +201,19 @@ def _execute(root: Path, arguments: Sequence[str], source: BinaryIO | None = Non
     from git.exc import GitCommandNotFound
 
     try:
-        code, out, error = Git(root).execute(
-            ["git", *arguments],
-            istream=source,
-            with_extended_output=True,
-            with_exceptions=False,
-            stdout_as_string=False,
-            strip_newline_in_stdout=False,
-            kill_after_timeout=_TIMEOUT if os.name == "posix" else None,
-            env=_ENVIRONMENT,
-        )
+        running = Git(root).execute(["git", *arguments], istream=source, as_process=True, env=_ENVIRONMENT)
     except GitCommandNotFound as failure:
         raise WorkspaceError("git was not found; install it and put it on the PATH.") from failure
-    return code, out, error if isinstance(error, bytes) else error.encode()
+    # Not by kill_after_timeout: its timer outlives a Ctrl-C, and the program would wait for it.
+    process = running.proc
+    assert process is not None
+    try:
+        out, error = process.communicate(timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+        error = f"git took longer than {_TIMEOUT:g} seconds".encode()
+    return process.returncode, out, error
 
 
 def repository(path: Path) -> RepositoryInfo:

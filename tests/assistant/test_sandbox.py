@@ -237,6 +237,15 @@ def test_a_bwrap_that_fails_or_lies_in_the_repository_is_not_used(repository: Pa
         assert found.bwrap != place / "bwrap"
 
 
+def test_a_probe_has_a_session_of_its_own_so_that_ctrl_c_does_not_halve_it(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "bwrap").write_text(
+        f'#!{sys.executable}\nimport os\nprint(os.getsid(0), file=open("{tmp_path}/id", "w"))'
+    )
+    (tmp_path / "bwrap").chmod(0o755)
+    assert Sandbox(repository, "bubblewrap", {}, bwrap=tmp_path / "bwrap").works()
+    assert int((tmp_path / "id").read_text()) != os.getsid(0)
+
+
 @needs_sandbox
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 async def test_root_works_in_the_repository_of_another_user(repository: Path, home: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant import interrupts
 from assistant.commands.options import Json
 from assistant.errors import Exit, UserError
 
@@ -26,7 +26,7 @@ def list_them(server: Server = None, json_: Json = False) -> None:
     """The adapters that it has."""
     from model.serving.adapters import list_adapters
 
-    found = asyncio.run(list_adapters(*_reached(server)))
+    found = interrupts.run(list_adapters(*_reached(server)))
     if json_:
         print(json.dumps([_row(adapter) for adapter in found]))
         return
@@ -56,7 +56,7 @@ def load(
         proof = await prove(address, key, new)
         return new, proof.ok, proof.sentence
 
-    new, good, said = asyncio.run(loaded())
+    new, good, said = interrupts.run(loaded())
     if json_:
         print(json.dumps({**_row(new), "ok": good, "proof": said}))
     else:
@@ -69,7 +69,7 @@ def unload(name: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION")], s
     """Unload all versions of an adapter, or one."""
     from model.serving.adapters import unload as away
 
-    for adapter in asyncio.run(away(*_reached(server), name)):
+    for adapter in interrupts.run(away(*_reached(server), name)):
         print(f"{adapter.served} is unloaded")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from assistant import interrupts
 from assistant.commands.guard import guarded
 from assistant.commands.serving.request import NotStarted, Prepared
 from assistant.commands.serving.text import Output
@@ -85,7 +86,7 @@ def run(job: Job, output: Output, *, detach: bool) -> int:
         with state.claimed(job.folder, job.name):
             _clear(job, output)
             if not detach:
-                return asyncio.run(_supervised(job, output))
+                return interrupts.run(_supervised(job, output))
             child = _forked(job)
     except AlreadyClaimed:
         return _adopt(job, output)
@@ -97,7 +98,7 @@ def _clear(job: Job, output: Output) -> None:
     if (left := state.read(job.folder, job.name)) and state.is_alive(left):
         output.note(f"{left.name} was left alone by a `kat serve` that was killed; it is ended and started anew")
         state.write(job.folder, replace(left, stage="ending"))  # so that nobody uses it any more
-        asyncio.run(end_orphan(left))
+        interrupts.run(end_orphan(left))
     state.forget(job.folder, job.name)
 
 
@@ -184,7 +185,7 @@ def _live_on(job: Job) -> NoReturn:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (own, 1), (own, 2)):
             os.dup2(source, target)
-        code = guarded(lambda: asyncio.run(_supervised(job, Output())), debug=False)
+        code = guarded(lambda: interrupts.run(_supervised(job, Output())), debug=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant import interrupts
 from assistant.commands.options import Json
 from assistant.errors import Exit, UserError
 
@@ -32,7 +32,7 @@ def status(
     """The servers that run: model, address, health, requests, cache, speed."""
     from assistant.commands.serving.status import show
 
-    return asyncio.run(show(folder(), watch=watch, as_json=json_))
+    return interrupts.run(show(folder(), watch=watch, as_json=json_))
 
 
 def stop(name: Name = None, all_: Annotated[bool, typer.Option("--all", help="all of them")] = False) -> int:
@@ -47,7 +47,7 @@ def stop(name: Name = None, all_: Annotated[bool, typer.Option("--all", help="al
         print("Nothing is served.")
     code = Exit.DONE
     for running in chosen:
-        if asyncio.run(end(folder(), running)):
+        if interrupts.run(end(folder(), running)):
             print(f"{running.name} has ended")
         else:
             code = Exit.NOT_ACHIEVED

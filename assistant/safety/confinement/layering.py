@@ -87,7 +87,7 @@ def _takes_layers(bwrap: Path, parent: Path) -> bool:
         overlay = ["--overlay-src", lower, "--overlay", files, work, lower]
         command = [str(bwrap), "--unshare-user", "--bind", "/", "/", *overlay, "/bin/sh", "-c", ': > "$1"/x', "sh"]
         with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run([*command, lower], capture_output=True, timeout=10, check=False)
+            subprocess.run([*command, lower], capture_output=True, timeout=10, check=False, start_new_session=True)
         done = (folder / "files/x").exists()
         clear_work(folder / "work")
         return done

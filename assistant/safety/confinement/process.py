@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.safety.confinement.watch import Watcher, until_exceeded
+from assistant.safety.confinement.watch import Watcher, descendants, until_exceeded
 
 _CHUNK = 65_536
 _GRACE = 1.0
 """Seconds that output may still come after the program has ended."""
 _CLEARING = 6.0
 """Seconds that a launcher has to end what it started."""
+_LOOK = 0.05
+"""Seconds between two looks whether a program has ended; our choice."""
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -117,16 +119,7 @@ async def run_process(
     """
     deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
     started = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env=dict(env),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=pass_fds,
-    )
+    process = await _started(argv, cwd, env, pass_fds, launcher)
     kept = HeadTail(output_limit)
     reader = asyncio.ensure_future(_read(process, kept, on_output))
     watching = asyncio.ensure_future(until_exceeded(watcher, process.pid)) if watcher else None
@@ -139,6 +132,31 @@ async def run_process(
         kept.add(f"\n[The command was ended: {stopped}.]\n")
     code = 124 if timed_out else _KILLED if stopped else _exit_code(process)
     return CommandResult(code, kept.text(), timed_out, kept.left_out > 0, time.monotonic() - started, stopped)
+
+
+async def _started(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], pass_fds: Sequence[int], launcher: bool
+) -> asyncio.subprocess.Process:
+    """The program, started. A cancel waits until it is, and then ends it: asyncio may wait for ever for a half one."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=dict(env),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            process = await starting
+            await _end(process, asyncio.ensure_future(_read(process, HeadTail(0), None)), launcher)
+        raise
 
 
 def _said(watching: asyncio.Future[str] | None) -> str:
@@ -169,7 +187,7 @@ async def _wait(
     deadline: Deadline,
 ) -> bool:
     """Wait for the program; True if time ran out. A failing reader ends the wait, and its error is raised."""
-    waiter = asyncio.ensure_future(process.wait())
+    waiter = asyncio.ensure_future(_ended(process))
     ends: list[asyncio.Future[Any]] = [waiter, watching] if watching else [waiter]
     try:
         async with deadline.begin():
@@ -184,19 +202,41 @@ async def _wait(
     return False
 
 
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end; asyncio, in many a version, waits until nobody holds its pipe, which a daemon may for ever."""
+    waiter = asyncio.ensure_future(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait([waiter], timeout=_LOOK)
+    finally:
+        waiter.cancel()
+
+
 async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None], launcher: bool) -> None:
     if launcher and process.returncode is None:
         await _ask(process)
+    _kill(process)
+    await _ended(process)
+    await asyncio.wait([reader], timeout=_GRACE)
+    reader.cancel()
+    await asyncio.wait([reader])
+    if not reader.cancelled():
+        reader.result()
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End it with all that it started: what a sandbox has just begun is not bound yet to die with its parent."""
+    with suppress(ProcessLookupError, PermissionError):
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGSTOP)
+            for pid in descendants(process.pid):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(ProcessLookupError):
         process.kill()
-    await process.wait()
-    await asyncio.wait([reader], timeout=_GRACE)
-    reader.cancel()
-    with suppress(asyncio.CancelledError):
-        await reader
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
 
 
 async def _ask(process: asyncio.subprocess.Process) -> None:
@@ -204,7 +244,8 @@ async def _ask(process: asyncio.subprocess.Process) -> None:
         process.terminate()
         process.send_signal(signal.SIGCONT)
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _CLEARING)
+        async with asyncio.timeout(_CLEARING):  # wait_for of Python 3.11 may lose a cancel
+            await _ended(process)
 
 
 def _exit_code(process: asyncio.subprocess.Process) -> int:

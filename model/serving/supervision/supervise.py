@@ -296,8 +296,7 @@ async def _first(seconds: float, *awaited: Awaitable[object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _dies_with_us(parent: int) -> Callable[[], None] | None:
