@@ -1,0 +1,59 @@
+"""`kat train data preview`, `stats` and `export`: looking at samples, and handing them on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from assistant.commands.figures import console, table
+from assistant.errors import Exit, UserError
+from model.dialects import dialect as dialect_named
+from model.prompt import Dialect
+from training.data.exporting import exported
+from training.data.preview import Chosen, coloured, headline, legend
+from training.data.schema import Sample
+from training.data.shards import put, read
+from training.data.stats import COLUMNS, counted
+
+__all__ = ["Chosen", "export", "preview", "stats"]
+
+
+def preview(place: str, chosen: Chosen, dialect: str, *, whole: bool) -> int:
+    """Show some samples with their loss mask."""
+    speaks = _dialect(dialect)
+    samples = chosen.of(read(Sample, place))
+    screen = console()
+    if not samples:
+        raise UserError(f"no sample in {place} fits; leave --family or --mode out, or see `kat train data stats`")
+    screen.print(legend())
+    for sample in samples:
+        screen.rule(headline(sample), align="left", style="dim")
+        screen.print(coloured(sample, speaks, whole=whole), soft_wrap=True)
+    return Exit.DONE
+
+
+def stats(place: str, *, json_: bool) -> int:
+    """Count samples."""
+    found = counted(read(Sample, place))
+    if json_:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return Exit.DONE
+    console().print(table(f"{place}; prompt and reply in tokens, at 4 characters each", COLUMNS, found.rows()))
+    return Exit.DONE
+
+
+def export(place: str, out: Path, dialect: str) -> int:
+    """Write samples as JSON lines for other programs."""
+    lines = list(exported(read(Sample, place), _dialect(dialect)))
+    put(os.fspath(out), "samples.jsonl", "".join(f"{line}\n" for line in lines))
+    print(f"{len(lines):,} samples in {out / 'samples.jsonl'}")
+    return Exit.DONE
+
+
+def _dialect(name: str) -> Dialect:
+    try:
+        return dialect_named(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None

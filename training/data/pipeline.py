@@ -1,0 +1,231 @@
+"""A recipe for data as a row of stages: each reads what those above it wrote, and writes a folder of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from assistant.errors import UserError
+from training.data.chunks import Engine, Row, fingerprint, row_of
+from training.data.gathering import Wanted, gather
+from training.data.progress import Progress
+from training.data.reporting import Report, read_report
+from training.data.running import Saving, kinds_of, run
+from training.data.shards import Format, manifest_of, read_lines
+from training.data.stage import Context
+from training.data.stages import entry
+from training.near import nearest
+from training.recipe import build
+
+SOURCES = "sources"
+"""What a stage without `from` reads."""
+_REFERENCE = "@"
+"""An option that begins so is the folder of the stage that it names."""
+_OURS = ("use", "from", "limit", "chunk")
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """A recipe as it is written. `engine` is where the model answers that stages ask, `model` its name there.
+
+    `stages` are tables by name, in their order: `use` (a registered stage; else the name itself), `from` (names above
+    it; else the sources), `limit` (records written at most), `chunk`, and the options of the stage.
+    """
+
+    name: str
+    seed: int = 0
+    sources: Wanted = field(default_factory=Wanted)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    engine: str | None = None
+    model: str | None = None
+    format: Format = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage with its options, where it reads and how much it writes."""
+
+    name: str
+    use: str
+    stage: Any
+    inputs: tuple[str, ...]
+    limit: int | None = None
+    chunk: int | None = None
+    asks: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """The step as a table of a recipe, with every option."""
+        options = {option.name: getattr(self.stage, option.name) for option in fields(self.stage)}
+        return {"use": self.use, "from": list(self.inputs), "limit": self.limit, "chunk": self.chunk, **options}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a pipeline is run: `opens` gives the model `asked` by some stages, `tell` hears each stage's report."""
+
+    context: Context
+    runner: Engine | None = None
+    opens: Callable[[], Awaitable[Any]] | None = None
+    asked: str = ""
+    tell: Callable[[Report], None] = lambda _: None
+
+
+def steps(recipe: DataRecipe, out: Path) -> list[Step]:
+    """The stages of a recipe with their options checked; references are folders in `out`.
+
+    Raises:
+        UserError: a stage, an option or a name is unknown (the nearest is named), or stands below what needs it.
+    """
+    found: list[Step] = []
+    if not recipe.stages:
+        raise UserError("the recipe names no stages; add a table [stages.NAME] for each")
+    for name, table in recipe.stages.items():
+        if not isinstance(table, Mapping):
+            raise UserError(f"stages.{name} is no table; write [stages.{name}] and its options below")
+        found.append(_step(name, table, recipe.seed, [step.name for step in found], out))
+    return found
+
+
+def run_all(recipe: DataRecipe, out: Path, way: Way, base: Path = Path()) -> list[Report]:
+    """Run a recipe: sources first, then stage by stage, each into its own folder of `out`.
+
+    What an earlier run finished is taken as it is, and what it left half done goes on.
+
+    Raises:
+        UserError: a source cannot be had, or a stage cannot work here.
+    """
+    plan = steps(recipe, out)
+    out.mkdir(parents=True, exist_ok=True)
+    sources = [row_of(source) for source in gather(recipe.sources, way.context.cache, base)]
+    reports = []
+    for step in plan:
+        report = _run(step, sources, out, recipe.format, way)
+        way.tell(report)
+        reports.append(report)
+    return reports
+
+
+def stage_of(use: str, options: Mapping[str, Any], where: str) -> Any:
+    """A registered stage with these options. Raises UserError."""
+    return build(entry(use).load(), options, where)
+
+
+def seeded(use: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The options of a stage, with the seed where it takes one and has none of its own."""
+    takes = any(option.name == "seed" for option in fields(entry(use).load()))
+    return {**({"seed": seed} if takes else {}), **options}
+
+
+def _step(name: str, table: Mapping[str, Any], seed: int, above: list[str], out: Path) -> Step:
+    where = f"stages.{name}"
+    if name == SOURCES:
+        raise UserError(f"a stage cannot be named {SOURCES}; name it otherwise")
+    use = _text(table.get("use", name), f"{where}.use")
+    inputs = _names(table.get("from", [SOURCES]), f"{where}.from")
+    options = {key: _referred(value, key, where, above, out) for key, value in table.items() if key not in _OURS}
+    for one in inputs:
+        _above(one, where, [SOURCES, *above])
+    stage = stage_of(use, seeded(use, options, seed), where)
+    limit, chunk = (_positive(table.get(key), f"{where}.{key}") for key in ("limit", "chunk"))
+    return Step(name, use, stage, inputs, limit, chunk, entry(use).asks)
+
+
+def _run(step: Step, sources: list[Row], out: Path, form: Format, way: Way) -> Report:
+    inputs = _digest(step, sources, out)
+    folder = out / step.name
+    if (done := _done(step, folder, inputs, way.asked if step.asks else "")) is not None:
+        return done
+    total = sum(len(sources) if one == SOURCES else _count(out / one) for one in step.inputs)
+    context = replace(way.context, engine=way.opens if step.asks else None)
+    return run(
+        step.stage,
+        _rows(step, sources, out),
+        folder,
+        context,
+        chunk=step.chunk,
+        engine=way.runner,
+        saving=Saving(form, most=step.limit),
+        progress=Progress(step.name, total),
+        label=step.name,
+        inputs=inputs,
+        asked=way.asked if step.asks else "",
+    )
+
+
+def _done(step: Step, folder: Path, inputs: str, asked: str) -> Report | None:
+    """The report of a step that needs no run: the same stage read the same, and its shards are there."""
+    try:
+        report, manifest = read_report(folder), manifest_of(folder)
+    except UserError:
+        return None
+    same = (
+        report.identity == fingerprint(step.stage, asked)
+        and report.inputs == inputs
+        and "crashed" not in report.refused
+    )
+    whole = manifest is not None and all((folder / shard.name).is_file() for shard in manifest.shards)
+    return report if same and whole else None
+
+
+def _rows(step: Step, sources: list[Row], out: Path) -> Iterator[Row]:
+    for one in step.inputs:
+        if one == SOURCES:
+            yield from sources
+            continue
+        manifest = manifest_of(out / one)
+        kind = manifest.kind if manifest else kinds_of(step.stage.reads)[0]
+        yield from (Row(kind, line) for line in read_lines(kind, out / one))
+
+
+def _digest(step: Step, sources: list[Row], out: Path) -> str:
+    """What names all that a step reads, and how much of it is wanted."""
+    digest = hashlib.sha256(f"{step.limit}".encode())
+    for one in step.inputs:
+        manifest = None if one == SOURCES else manifest_of(out / one)
+        words = [manifest.digest()] if manifest else [row.line for row in sources]
+        digest.update("\0".join([one, *words]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _count(folder: Path) -> int:
+    manifest = manifest_of(folder)
+    return manifest.count if manifest else 0
+
+
+def _referred(value: Any, key: str, where: str, above: list[str], out: Path) -> Any:
+    match value:
+        case str() if value.startswith(_REFERENCE):
+            name = value.removeprefix(_REFERENCE)
+            _above(name, f"{where}.{key}", above)
+            return os.fspath(out / name)
+        case list():
+            return [_referred(one, key, where, above, out) for one in value]
+    return value
+
+
+def _above(name: str, where: str, above: list[str]) -> None:
+    if name not in above:
+        raise UserError(f"{where} names {name!r}, and no stage above it has that name; {nearest(name, above)}")
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{where} cannot be {value!r}: it is the name of a stage, in quotes")
+    return value
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f'{where} cannot be {value!r}: it is a list of names, like ["profile"]')
+    return tuple(names)
+
+
+def _positive(value: Any, where: str) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise UserError(f"{where} cannot be {value!r}: it is a whole number from 1 on")
+    return value
