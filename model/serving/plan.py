@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from model.catalog import CatalogEntry
 
@@ -89,6 +90,23 @@ class Plan:
     lines: tuple[str, ...]
     adapters: tuple[str, ...] = ()
     memory_share: float = 0.92
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was chosen and what it takes, for programs."""
+        return {
+            "model": self.model.name,
+            "runner": self.runner.value,
+            "quantization": self.quantization,
+            "kv_dtype": self.kv_dtype,
+            "tensor_parallel": self.tensor_parallel,
+            "pipeline_parallel": self.pipeline_parallel,
+            "data_parallel": self.data_parallel,
+            "context": self.context,
+            "weights_gib": round(self.weights, 2),
+            "kv_gib": round(self.kv, 2),
+            "kv_tokens": self.kv_tokens,
+        }
 
 
 class DoesNotFit(Exception):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.engines.scripted import ScriptedServer
+from tests.e2e.forking import Forks
 
 ROOT = Path(__file__).parents[2]
 KAT = [sys.executable, "-c", "from assistant.cli import main; main()"]
@@ -42,23 +43,23 @@ def environment(home: Path, **extra):
     }
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """For all tests of a worker."""
+    made = Forks(ROOT)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def kat(tmp_path):
+def kat(tmp_path, forks):
     """Runs `kat` and returns what came of it."""
     home = tmp_path / "home"
     home.mkdir()
 
-    def run(*arguments, timeout=120, text=None, **extra):
-        done = subprocess.run(
-            [*KAT, *map(str, arguments)],
-            env=environment(home, **extra),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            input=text if text is not None else "",
-            timeout=timeout,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+    def run(*arguments, timeout=120, text=None, one_core=False, **extra):
+        environ = environment(home, **extra)
+        return Outcome(*forks.run([*map(str, arguments)], environ, text or "", timeout, one_core=one_core))
 
     run.home = home
     return run

@@ -16,7 +16,8 @@ from model.pull import pull
 
 pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("heavy")]
 
-
+SHORT = "max_tokens = 120\nthink_budget = 60\n"
+"""Left alone, the model goes on for minutes; the length of what it says proves nothing here."""
 MARK_TOKENS = 8
 """Most tokens that this tokenizer makes of a mark, which counts as a part of the judge."""
 
@@ -28,9 +29,11 @@ def nano():
 
 @pytest.mark.parametrize("think", ["on", "off", "auto"])
 def test_ask_in_each_mode(kat, repository, nano, think):
+    (kat.home / "config").mkdir()
+    (kat.home / "config/config.toml").write_text(SHORT)
     outcome = kat(
         "ask", "What does this repository do?", "--repo", repository, "--engine", "embedded", "--think", think,
-        "--max-steps", "1", "--json",
+        "--max-steps", "1", "--json", one_core=True,
     )  # fmt: skip
     assert outcome.code in (0, 1, 4), outcome.err
     (record,) = outcome.records()
@@ -48,9 +51,10 @@ def test_ask_in_each_mode(kat, repository, nano, think):
     assert record["tokens"]["prompt"] > 500
 
 
+@pytest.mark.usefixtures("plain_runner")
 def test_fix_says_no_honestly(kat, repository, nano):
     limits = ("--candidates", "1", "--samples", "8", "--max-steps", "2", "--think", "off")
-    outcome = kat("fix", "--repo", repository, "--engine", "embedded", "--json", *limits)
+    outcome = kat("fix", "--repo", repository, "--engine", "embedded", "--json", *limits, one_core=True)
     report = json.loads(outcome.out.splitlines()[-1])
     assert (outcome.code, report["status"]) in ((1, "not_fixed"), (0, "fixed"))
     assert report["attempts"]
@@ -59,7 +63,7 @@ def test_fix_says_no_honestly(kat, repository, nano):
 
 
 def test_doctor_proves_what_it_says(kat, repository, nano):
-    outcome = kat("doctor", "--repo", repository, "--json", KAT_ENGINE="embedded")
+    outcome = kat("doctor", "--repo", repository, "--json", one_core=True, KAT_ENGINE="embedded")
     assert outcome.code == 0, outcome.out
     findings = {line["name"]: line for line in map(json.loads, outcome.out.splitlines())}
     assert findings["engine"]["ok"]

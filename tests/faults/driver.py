@@ -5,17 +5,15 @@ A line of JSON on standard output says how it ended: `code` (negative: killed) a
 """
 
 import ctypes
+import importlib
 import json
 import os
 import signal
 import sys
 import time
 
-import git  # noqa: F401 - so that forks need not import it
-
 import assistant.commands.registry
-import assistant.pilot
-import model.engines.http  # noqa: F401
+from tests.e2e.forking import IMPORTED
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -50,6 +48,8 @@ def wait_for_orphans():
 
 def main():
     inherit_orphans()
+    for name in IMPORTED:
+        importlib.import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
         start = time.monotonic()

@@ -41,17 +41,7 @@ def dry_run_json(ready: Prepared) -> dict[str, Any]:
     shown_environ = {name: value for name, value in launch.environ.items() if name not in launch.secrets}
     return {
         "fits": True,
-        "model": plan.model.name,
-        "runner": plan.runner.value,
-        "quantization": plan.quantization,
-        "kv_dtype": plan.kv_dtype,
-        "tensor_parallel": plan.tensor_parallel,
-        "pipeline_parallel": plan.pipeline_parallel,
-        "data_parallel": plan.data_parallel,
-        "context": plan.context,
-        "weights_gib": round(plan.weights, 2),
-        "kv_gib": round(plan.kv, 2),
-        "kv_tokens": plan.kv_tokens,
+        **plan.figures,
         "users": round(plan.users, 2),
         "arithmetic": plan.lines,
         "choices": choices(ready),

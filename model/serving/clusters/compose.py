@@ -16,6 +16,7 @@ from model.serving.clusters.layout import (
     NoFile,
     Server,
     heading,
+    literal,
     router_words,
     server,
 )
@@ -62,11 +63,6 @@ def _file(copy: Server, shape: Layout, version: str) -> Object:
 
 def _name(number: int) -> str:
     return f"vllm-{number}"
-
-
-def literal(word: str) -> str:
-    """A word as compose leaves it: $NAME would be replaced, and two dollars are one."""
-    return word.replace("$", "$$")
 
 
 def _plugin(version: str) -> Object:

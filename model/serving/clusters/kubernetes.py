@@ -16,6 +16,7 @@ from model.serving.clusters.layout import (
     Layout,
     Server,
     heading,
+    literal,
     router_words,
     server,
 )
@@ -167,11 +168,6 @@ def _pod(copy: Server, shape: Layout, version: str, more: Sequence[Value], *, an
         "containers": [container],
         "volumes": _volumes(shape),
     }
-
-
-def literal(word: str) -> str:
-    """A word of a command as Kubernetes leaves it: $(NAME) would be replaced, and two dollars are one."""
-    return word.replace("$", "$$")
 
 
 def _listening() -> list[Value]:

@@ -167,6 +167,11 @@ def router_words(host: str, urls: Sequence[str]) -> tuple[str, ...]:
     return ("vllm-router", "--host", host, "--port", str(PORT), *ROUTER_POLICY, "--worker-urls", *urls)
 
 
+def literal(word: str) -> str:
+    """A word as compose and Kubernetes leave it: $NAME or $(NAME) would be replaced, and two dollars are one."""
+    return word.replace("$", "$$")
+
+
 def heading(kind: str, plan: Plan, launch: Launch, shape: Layout, how: Sequence[str]) -> list[str]:
     """What stands above a file: the model, the arithmetic, what was chosen and why, and `how` to use the file."""
     name, licence = plan.model.name, plan.model.licence or "unknown"

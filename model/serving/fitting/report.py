@@ -42,17 +42,7 @@ class Report:
         plan = self.plan
         steps = {name: _step(step) for name, step in (("alone", self.alone), ("together", self.together)) if step}
         return {
-            "model": plan.model.name,
-            "runner": plan.runner.value,
-            "quantization": plan.quantization,
-            "kv_dtype": plan.kv_dtype,
-            "tensor_parallel": plan.tensor_parallel,
-            "pipeline_parallel": plan.pipeline_parallel,
-            "data_parallel": plan.data_parallel,
-            "context": plan.context,
-            "weights_gib": round(plan.weights, 2),
-            "kv_gib": round(plan.kv, 2),
-            "kv_tokens": plan.kv_tokens,
+            **plan.figures,
             "contexts": round(plan.users, 2),
             "licence": plan.model.licence,
             "lines": plan.lines,
