@@ -14,19 +14,36 @@ from dataclasses import dataclass
 from assistant.records import CallOutcome, StepRecord
 from model.format import Mode, ThinkRequest
 
+_STEPS = r"step[- ]by[- ]step"
+_NOT = r"(?:don['’]?t|do not)"
 _OFF_WORDS = (
-    r"(?:不要|不用|不必|无需|别)(?:(?:一步一步|逐步|仔细|深入|认真)地?(?:思考|推理|分析|想)?|思考)|"
-    r"直接(?:回答|告诉|给出|说)|"
-    r"\banswer (?:me )?directly\b|\bwithout thinking\b|\bno thinking\b|\bjust answer\b|"
+    r"(?:(?<!要)不要|不用|不必|不需要|无需|无须|别)(?:(?:一步一?步|逐步|仔细|深入|认真|反复)地?(?:思考|推理|分析|想)?|思考|推理|多想|想太多)|"
+    r"(?<!不要)(?<!别)直接(?:回答|告诉|给出|说)|跳过(?:思考|推理)|(?:马上|立刻|立即)(?:回答|告诉我)|只(?:要|给我|需要?)答案(?=[,,。.!!;;\s]|就|即可|$)|"
+    r"(?<!n't )(?<!n’t )(?<!not )\banswer (?:me )?directly\b|\bjust answer\b|"
+    # a server that must answer at once is no wish, so this one is read where a person would command it
+    r"(?:^|[.!?;:,\n]\s*|\b(?:please|just|maybe|and|can you|could you) )(?:answer|reply)(?: me)? "
+    r"(?:right away|straight away|immediately|at once)\b|"
+    r"\b(?:just|only) (?:give|tell|show) me the (?:final )?(?:answer|result)\b|"
+    rf"\bwithout (?:any |much |further |{_STEPS} )?(?:thinking|reasoning)\b|"
+    rf"\bno thinking\b|\bno (?:long|extended|{_STEPS}) (?:thinking|reasoning)\b|"
+    r"\bskip (?:the |all |any )?(?:thinking|reasoning)\b|"
+    rf"\b(?:no need to|needn['’]?t|{_NOT} (?:need|have) to) (?:over)?(?:think|reason)\b|"
+    rf"\b{_NOT} (?:overthink|reason)\b|"
     # "I don't think it works" is an opinion and no wish
-    r"(?<!\bi )(?<!\bwe )(?<!\byou )(?<!\bthey )(?<!\breally )(?<!\bstill )\b(?:don['’]?t|do not) think(?:ing)?\b"
-    r"(?! (?:that|this|it|its|it's|the|there|these|those|so|we|you|i|they|my|our|your|any)\b)"
-    r"(?: (?:too )?(?:long|much|hard|carefully|it through|step[- ]by[- ]step)\b)?"
+    rf"(?<!\bi )(?<!\bwe )(?<!\byou )(?<!\bthey )(?<!\breally )(?<!\bstill )\b{_NOT} think(?:ing)?\b"
+    r"(?! (?:that|this|it|its|it's|the|there|these|those|so|we|you|i|they|my|our|your|any)\b(?! (?:through|over)\b))"
 )
 _ON_WORDS = (
-    r"一步一步|逐步(?:思考|推理|分析)|仔细(?:思考|推理|想)|深入思考|认真思考|"
-    r"\bthink (?:it through|hard(?:er)?|carefully|step[- ]by[- ]step)\b|\bstep[- ]by[- ]step reasoning\b|"
-    r"\breason (?:carefully|step[- ]by[- ]step)\b"
+    r"一步一?步|逐步(?:思考|推理|分析)|仔细(?:思考|推理|分析|想)|深入(?:思考|分析)|(?:认真|好好|慢慢)(?:思考|推理|想)|"
+    r"深思熟虑|想清楚(?:了?再|后)|"
+    r"(?<!\bi )\bthink (?:(?:about )?(?:it|this) )?"
+    rf"(?:hard(?:er)?|carefully|deeply|thoroughly|long and hard|{_STEPS})\b(?!-)|"
+    r"(?<!\bi )\bthink (?:it|this) (?:through|over)\b(?!-)|"
+    r"(?<!\bi )\bthink (?:\w+ )?before (?:you (?:answer|reply|act|edit|change)|answering|replying)\b|"
+    rf"\b{_STEPS} (?:reasoning|thinking|analysis)\b|"
+    rf"\breason (?:(?:about )?(?:it|this) )?(?:carefully|thoroughly|through|{_STEPS})\b|"
+    rf"\bwork (?:it|this) out {_STEPS}\b|\b(?:work|go) through (?:it|this) {_STEPS}\b|"
+    r"\btake (?:your|some) time (?:to|and) (?:think|reason)\b"
 )
 _OFF = re.compile(_OFF_WORDS, re.IGNORECASE)
 _ON = re.compile(_ON_WORDS, re.IGNORECASE)
@@ -86,13 +103,23 @@ class ThinkDecision:
 Rule = Callable[[Situation], ThinkDecision | None]
 
 
+def wish_in(words: str) -> ThinkRequest:
+    """The wish that words express; AUTO where they express none. A wish to think that is denied is none to think."""
+    offs = [match.span() for match in _OFF.finditer(words)]
+    ons = [match for match in _ON.finditer(words) if not any(a <= match.start() < b for a, b in offs)]
+    off = max((end for _, end in offs), default=-1)
+    on = max((match.end() for match in ons), default=-1)
+    if off == on:
+        return ThinkRequest.AUTO
+    return ThinkRequest.ON if on > off else ThinkRequest.OFF
+
+
 def users_words(situation: Situation) -> ThinkDecision | None:
     """The user said it, in English or Chinese; where both are said, the later one counts. "Don't think hard" is one."""
-    off = max((m.end() for m in _OFF.finditer(situation.words)), default=-1)
-    on = max((m.end() for m in _ON.finditer(situation.words)), default=-1)
-    if off < 0 and on < 0:
+    wish = wish_in(situation.words)
+    if wish is ThinkRequest.AUTO:
         return None
-    if on > off:
+    if wish is ThinkRequest.ON:
         return ThinkDecision(ThinkRequest.ON, "user_words", "The user asks to reason step by step.")
     return ThinkDecision(ThinkRequest.OFF, "user_words", "The user asks for a direct answer.")
 

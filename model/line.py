@@ -26,7 +26,8 @@ PARTS = 3
 """Parts of a line that replies may be held to; our choice. A small model left alone copies a line to its end."""
 _FAILURE = 600
 _ISSUE = 600
-_WHY = "One line is wrong, and can be named at once."
+WHY = "One line is wrong, and can be named at once."
+"""What the judge is made to say, for thinking is off."""
 _SYSTEM = "You fix bugs in code. One line of the code is wrong. Reply with its number and the corrected line."
 _CONTROL = r"\x00-\x08\x0a-\x1f\x7f"
 _BLANK = r"\x09\x20"
@@ -86,7 +87,7 @@ def render(task: LineTask, speaker: Dialect, at: int | None = None) -> Prompt:
 
     With `at` the answer holds the lines shown before that one already. An engine that only chats cannot go on there.
     """
-    prompt = speaker.render(messages(task), (), ThinkRequest.OFF, _WHY)
+    prompt = speaker.render(messages(task), (), ThinkRequest.OFF, WHY)
     if at is None:
         return prompt
     before = Piece(_numbered(task.first, task.lines[: at - task.first]), trusted=False)

@@ -8,7 +8,21 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from assistant.commands import acp, ask, doctor, evaluate, explain, fix, interface, models, serve, sessions, stats, undo
+from assistant.commands import (
+    acp,
+    ask,
+    doctor,
+    evaluate,
+    explain,
+    fix,
+    interface,
+    models,
+    serve,
+    sessions,
+    stats,
+    train,
+    undo,
+)
 from assistant.commands.guard import guarded
 from assistant.errors import Exit, UserError
 
@@ -32,6 +46,7 @@ app.command("doctor")(doctor.doctor)
 app.command("stats")(stats.stats)
 app.command("explain")(explain.explain)
 app.command("acp")(acp.acp)
+app.command("train", context_settings=train.HANDED_ON)(train.train)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
@@ -58,5 +73,15 @@ def _sentence(error: TyperException) -> str:
     context: Any = getattr(error, "ctx", None)
     if context is None or type(error).__name__ != "NoArgsIsHelpError":
         return error.format_message()
-    name = f"kat {context.info_name}"
+    name = _path(context)
     return f"{name} needs one of {', '.join(context.command.commands)}; `{name} --help` says what they do"
+
+
+def _path(context: Any) -> str:
+    """The words that led to a group of commands; who called the program by which name does not matter."""
+    names = []
+    while context.parent is not None:
+        names.append(context.info_name)
+        context = context.parent
+    root = context.info_name if str(context.info_name).startswith("kat ") else "kat"
+    return " ".join([root, *reversed(names)])

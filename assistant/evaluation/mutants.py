@@ -16,13 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from assistant import interrupts
 from assistant.config import Settings
 from assistant.errors import UserError
 from assistant.evaluation.mutation import Mutant, lines_of, mutants
 from assistant.fix.bench import Bench
 from assistant.fix.changes import Change, Changes, FileState
 from assistant.fix.localising.coverage_run import run_watched
-from assistant.fix.localising.spectrum import LOADING, Runs
 from assistant.fix.request import FixRequest
 from assistant.tasks.task import SKIPPED, Task, write_task
 from assistant.testing.commands import find_test_command
@@ -85,7 +85,7 @@ def build_tasks(
         UserError: there are no tests, they fail, or no Python code is run by them.
     """
     source = source.resolve()
-    return asyncio.run(_build(source, Order(out.resolve(), source.name, seed, count, jobs), test, watch))
+    return interrupts.run(_build(source, Order(out.resolve(), source.name, seed, count, jobs), test, watch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +218,10 @@ async def _baseline(bench: Bench) -> _Baseline:
         if not each.ran or each.timed_out or not each.passed:
             raise UserError(f"the tests of {bench.workspace.root} do not run: {each.problem or 'none passes'}")
     passed = frozenset(report.passed) & frozenset(watched.passed)
-    lines = _run_lines(runs, passed)
+    lines = runs.lines_of(passed)
     if not any(lines.values()):
         raise UserError(f"the tests of {bench.workspace.root} run no Python code of it that could be changed")
     return _Baseline(passed, lines, report.seconds)
-
-
-def _run_lines(runs: Runs, passed: frozenset[str]) -> dict[str, frozenset[int]]:
-    """The lines that a passing test runs, by file; where names are not those of the report, that any test runs."""
-    tests = {test for test in runs.tests if test != LOADING}
-    counting = (tests & passed) or tests
-    mask = sum(1 << bit for bit, test in enumerate(runs.tests) if test in counting)
-    return {path: frozenset(line for line, bits in lines.items() if bits & mask) for path, lines in runs.files.items()}
 
 
 def _candidates(root: Path, base: _Baseline, seed: int) -> Iterator[_Candidate]:

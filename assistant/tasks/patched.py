@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from assistant.errors import UserError
@@ -21,16 +22,27 @@ def changes_of(patch: str, root: Path) -> Changes:
     Raises:
         UserError: the patch does not apply there.
     """
-    if not patch.strip():
+    return changes_in_turn((patch,), root)
+
+
+def changes_in_turn(patches: Iterable[str], root: Path) -> Changes:
+    """The changes that `git apply` would make in `root`, which is only read, with one patch after the other.
+
+    Raises:
+        UserError: a patch does not apply there.
+    """
+    wanted = [patch for patch in patches if patch.strip()]
+    if not wanted:
         return Changes()
     with tempfile.TemporaryDirectory(prefix="kat-patch-") as folder:
         place = Path(folder)
-        names = sorted({*_touched(patch, place), *_SOURCES.findall(patch)})
-        before = {name: _state(root, name) for name in names}
-        for name in names:
-            _lay(root, place, name)
-        _apply(place, "--whitespace=nowarn", stdin=patch)
-        return Changes.of(Change(name, before[name], _state(place, name)) for name in names)
+        before: dict[str, FileState | None] = {}
+        for patch in wanted:
+            for name in sorted({*_touched(patch, place), *_SOURCES.findall(patch)} - before.keys()):
+                before[name] = _state(root, name)
+                _lay(root, place, name)
+            _apply(place, "--whitespace=nowarn", stdin=patch)
+        return Changes.of(Change(name, old, _state(place, name)) for name, old in before.items())
 
 
 def _touched(patch: str, place: Path) -> list[str]:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from assistant.errors import UserError
 from assistant.evaluation.mutants import TRUTH, build_tasks
 from assistant.evaluation.mutation import lines_of, mutants
-from assistant.evaluation.operators import OPERATORS
+from assistant.evaluation.operators import ALL_OPERATORS, OPERATORS
 from assistant.tasks.task import read_tasks
 
-BY_NAME = {operator.name: operator for operator in OPERATORS}
+BY_NAME = {operator.name: operator for operator in ALL_OPERATORS}
 
 
 def made(body, *names, head="def f(a, b, self=None):", lines=None):
@@ -62,6 +62,17 @@ def made(body, *names, head="def f(a, b, self=None):", lines=None):
         ("break or continue", "for x in a: break", ["for x in a: continue"]),
         ("sibling function", "return max(a)", ["return min(a)"]),
         ("sibling function", "return a.lstrip( )", ["return a.rstrip( )"]),
+        ("other exception", "raise ValueError(a)", ["raise TypeError(a)"]),
+        ("other exception", "raise KeyError", ["raise IndexError"]),
+        ("other exception", "try: a()\nexcept (KeyError, b): pass", ["except (IndexError, b): pass"]),
+        ("other exception", "try: a()\nexcept OSError as b: pass", ["except ValueError as b: pass"]),
+        ("other exception", "raise a(b) from c", []),
+        ("repeated statement", "a += 1  # why", ["a += 1; a += 1  # why"]),
+        ("repeated statement", "a(b)", ["a(b); a(b)"]),
+        ("repeated statement", "a = b", []),
+        ("dropped argument", "return g(a, k=b, j=1)", ["return g(a, j=1)", "return g(a, k=b)"]),
+        ("dropped argument", "return g(a, b, )", ["return g(a)"]),
+        ("dropped argument", "return g(a, *b)", []),
     ],
 )
 def test_an_operator_makes_these_mistakes(operator, line, expected):

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from assistant.errors import UserError
-from training.data.schema import Record, Refused, Task
+from training.data.schema import Provenance, Record, Refused, Task, content_id
 from training.data.stage import Context
+
+TASKS = [Task(content_id("task", str(n)), "question", f"what is {n}?", Provenance("s")) for n in range(40)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from model.dialects import dialect
 from model.format import Mode, ThinkRequest
 from training.data.episodes import Episodes, Repairs
 from training.data.experts import Library, Part, call
-from training.data.experts_editing import defaults, docstrings, hints, parameters, renames
+from training.data.experts_editing import defaults, parameters, renames
 from training.data.experts_looking import LOOKING
-from training.data.playing import NEUTRAL, Astray, Expert, Turn, stand
+from training.data.experts_restoring import docstrings, hints
+from training.data.playing import NEUTRAL, Expert, Turn, stand
 from training.data.schema import Provenance, Refused, Sample, Source, Task, as_line
 from training.data.stage import Context
+from training.data.steady import Astray
 
 SHAPES = '''"""Shapes and their sizes."""
 

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.odd_stages import TASKS
 from training.data import shards
 from training.data.progress import Progress
 from training.data.running import Here, Local, run
-from training.data.schema import Provenance, Task, content_id
+from training.data.schema import Task
 from training.data.spread import Spread
 from training.data.stage import Context
 from training.data.tag import Tag
-
-TASKS = [
-    Task(content_id("task", str(number)), "question", f"what is {number}?", Provenance("s")) for number in range(40)
-]
 
 
 @pytest.mark.xdist_group("heavy")

@@ -18,18 +18,14 @@ from hypothesis import strategies as st
 
 from assistant.errors import UserError
 from model.format import Mode
-from tests.training.odd_stages import Count, Odd
+from tests.training.odd_stages import TASKS, Count, Odd
 from training.data import shards
 from training.data.chunks import Parts, Row, row_of
 from training.data.progress import Progress
 from training.data.reporting import read_report
 from training.data.running import Here, Local, Saving, run
-from training.data.schema import Provenance, Sample, Task, as_line, content_id
+from training.data.schema import Provenance, Sample, Task, as_line
 from training.data.stage import Context
-
-TASKS = [
-    Task(content_id("task", str(number)), "question", f"what is {number}?", Provenance("s")) for number in range(40)
-]
 
 
 def _silent(stage="odd", total=None):
@@ -54,7 +50,7 @@ def test_any_chunking_and_any_processes_give_the_same_bytes(tmp_path):
     assert sum(whole.refused.values()) == len((tmp_path / "whole/refused.jsonl").read_text().splitlines()) > 3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(most=st.integers(1, 60), first=st.integers(1, 60), chunk=st.integers(1, 50))
 def test_most_cuts_by_order_whatever_was_known_before(tmp_path_factory, most, first, chunk):
     tmp_path = tmp_path_factory.mktemp("most")
@@ -120,8 +116,7 @@ def test_records_of_another_kind_are_refused_and_halves_of_pairs_too(tmp_path):
 _KILLED = """
 import sys
 from pathlib import Path
-from tests.training.odd_stages import Odd
-from tests.training.test_running import TASKS
+from tests.training.odd_stages import TASKS, Odd
 from training.data.running import Local, run
 from training.data.stage import Context
 

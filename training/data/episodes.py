@@ -1,7 +1,7 @@
 """Steps of an agent: experts play episodes through the assistant's own loop, and each of their turns is a sample.
 
 Prompts, tools, results and the rules on thinking are the product's own (`playing`); what the experts say is true by
-construction (`experts_looking`, `experts_editing`, `experts_repairing`). A turn whose call failed, or was held by the
+construction (the modules `experts_*`). A turn whose call failed, or was held by the
 think policy, is context for the turns behind it and carries no loss.
 """
 
@@ -24,12 +24,12 @@ from model.format import Mode, ThinkRequest, ToolCall
 from model.prompt import Message
 from training.data.checkouts import Sources, tree
 from training.data.experts import Episode, Library, Part, shuffled
-from training.data.experts_editing import EDITING
 from training.data.experts_looking import LOOKING
 from training.data.experts_repairing import Repair, repairs
+from training.data.experts_restoring import EDITING
 from training.data.intent import Phrase, phrase
 from training.data.modules import module_of
-from training.data.playing import Astray, Played, Stand, stand
+from training.data.playing import Played, Stand, stand
 from training.data.schema import (
     Difficulty,
     Evidence,
@@ -44,6 +44,7 @@ from training.data.schema import (
     content_id,
 )
 from training.data.stage import Context
+from training.data.steady import Astray
 from training.seeds import rng
 
 FAMILY = "agent_step"

@@ -1,7 +1,6 @@
 """Experts that make small edits which the user describes, and which are known to be right by the way they are made.
 
-A local variable gets another name, a default another value; a parameter is added; a docstring or a return type that the
-source really has, and that was taken away before, is put back.
+A local variable gets another name, a default another value; a parameter is added; or what is wanted is so already.
 """
 
 from __future__ import annotations
@@ -9,15 +8,16 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from model.format import ToolCall
 from training.data.episode_words import asked, in_words
 from training.data.experts import Episode, Library, Part, call, find, finishing, read, shuffled
-from training.data.modules import Callable_, Definition, Module, body_of, definitions, module_of, own
-from training.data.playing import Astray, Script
+from training.data.modules import Callable_, Definition, Module, definitions, module_of, own
+from training.data.playing import Script
+from training.data.steady import Astray
 
 _NEW_NAMES = ("value", "current", "found", "entry", "total", "part", "piece", "result", "selected", "pending", "buffer")
 _NEW_PARAMETERS = (("strict", "False"), ("verbose", "False"), ("limit", "None"), ("timeout", "None"), ("label", "''"))
@@ -142,7 +142,7 @@ def _telling_line(edited: Edited) -> str:
 def renames(library: Library, part: Part) -> Iterator[Episode]:
     """A local variable gets another name."""
     for one in shuffled(part.rng, library.functions):
-        if _short(one) and (old := _local(part, one)):
+        if is_short(one) and (old := _local(part, one)):
             new = next((n for n in shuffled(part.rng, _NEW_NAMES) if not re.search(rf"\b{n}\b", one.code)), "")
             if new and (text := _renamed(one, old, new)) is not None:
                 words = asked(
@@ -243,7 +243,7 @@ def _default(part: Part, one: Definition) -> tuple[str, str, str, str] | None:
     arguments = [*node.args.posonlyargs, *node.args.args]
     pairs = [*zip(arguments[len(arguments) - len(node.args.defaults) :], node.args.defaults, strict=True)]
     plain = [(a.arg, d) for a, d in pairs if isinstance(d, ast.Constant) and d.value is not None and d.value is not ...]
-    if not plain or not _short(one):
+    if not plain or not is_short(one):
         return None
     name, value = part.rng.choice(plain)
     old, new = ast.unparse(value), _other(part, value.value)
@@ -280,7 +280,7 @@ def parameters(library: Library, part: Part) -> Iterator[Episode]:
     """One more parameter, with a default."""
     for one in shuffled(part.rng, library.functions):
         name, value = part.rng.choice(_NEW_PARAMETERS)
-        if not _short(one) or re.search(rf"\b{name}\b", one.code) or not (text := _with_parameter(one, name, value)):
+        if not is_short(one) or re.search(rf"\b{name}\b", one.code) or not (text := _with_parameter(one, name, value)):
             continue
         values = {"param": name, "value": value, "name": one.node.name, "path": one.module.path}
         words = asked(part.rng, "parameter", part.language, **values)
@@ -330,93 +330,6 @@ def _as_in(one: Definition, text: str) -> Callable_ | None:
     return found[0] if len(found) == 1 and isinstance(found[0], Callable_) else None
 
 
-def docstrings(library: Library, part: Part) -> Iterator[Episode]:
-    """A docstring that the source has, put back."""
-    for one in shuffled(part.rng, library.functions):
-        if (without := _undocumented(one)) is None:
-            continue
-        gone, place = without
-        text = " ".join((ast.get_docstring(one.node) or "").split())
-        words = asked(part.rng, "docstring", part.language, name=one.node.name, path=one.module.path, text=text)
-        start = {one.module.path: gone.text.encode()}
-        yield Episode("docstring", words, partial(_document, part, place, one), one.module.path, one.qualified, start)
-
-
-def _document(part: Part, place: Definition, one: Definition) -> Script:
-    edited = narrowed(place.module, one.module.text)
-    name, path = one.node.name, one.module.path
-    what = in_words(
-        part.language,
-        f"The docstring belongs right below the def line of {name}, indented as its body.",
-        f"文档字符串应放在 {name} 的 def 行之下，与函数体对齐。",
-    )
-    message = in_words(
-        part.language,
-        f"`{name}` in {path} has the docstring now; no code was changed.",
-        f"已为 {path} 中的 `{name}` 加上文档字符串，代码未改动。",
-    )
-    return editing(part, place, edited, what, message)
-
-
-def _undocumented(one: Definition) -> tuple[Module, Definition] | None:
-    """The module without this function's docstring of one line, and the function there."""
-    node = one.node
-    if not isinstance(node, Callable_) or not ast.get_docstring(node) or not body_of(node) or not _short(one):
-        return None
-    first = node.body[0]
-    if first.lineno != first.end_lineno or first.lineno == node.lineno or body_of(node)[0].lineno == first.lineno:
-        return None
-    return _without(one, [*one.module.lines[: first.lineno - 1], *one.module.lines[first.lineno :]])
-
-
-def hints(library: Library, part: Part) -> Iterator[Episode]:
-    """A return type that the source has, put back."""
-    for one in shuffled(part.rng, library.functions):
-        node = one.node
-        if not isinstance(node, Callable_) or node.returns is None or not _short(one):
-            continue
-        hint = ast.unparse(node.returns)
-        if (found := _unhinted(one, hint)) is not None:
-            words = asked(part.rng, "hint", part.language, name=node.name, path=one.module.path, hint=hint)
-            start = {one.module.path: found[0].text.encode()}
-            yield Episode(
-                "hint", words, partial(_annotate, part, found[1], one, hint), one.module.path, one.qualified, start
-            )
-
-
-def _annotate(part: Part, place: Definition, one: Definition, hint: str) -> Script:
-    edited = narrowed(place.module, one.module.text)
-    name, path = one.node.name, one.module.path
-    what = in_words(
-        part.language,
-        f"The annotation `-> {hint}` stands between the parameters of {name} and the colon.",
-        f"注解 `-> {hint}` 写在 {name} 的参数列表和冒号之间。",
-    )
-    message = in_words(
-        part.language,
-        f"`{name}` in {path} is annotated with `-> {hint}` now.",
-        f"已为 {path} 中的 `{name}` 加上返回类型 `{hint}`。",
-    )
-    return editing(part, place, edited, what, message)
-
-
-def _unhinted(one: Definition, hint: str) -> tuple[Module, Definition] | None:
-    node = one.node
-    assert isinstance(node, Callable_)
-    assert node.returns is not None
-    row, line = node.returns.lineno - 1, one.module.lines[node.returns.lineno - 1]
-    bare = line.replace(f" -> {hint}:", ":")
-    if bare == line:
-        return None
-    return _without(one, [*one.module.lines[:row], bare, *one.module.lines[row + 1 :]])
-
-
-def _without(one: Definition, lines: Sequence[str]) -> tuple[Module, Definition] | None:
-    module = module_of(one.module.path, "\n".join(lines))
-    found = [each for each in definitions(module) if each.qualified == one.qualified] if module else []
-    return (module, found[0]) if module and len(found) == 1 else None
-
-
 def done(library: Library, part: Part) -> Iterator[Episode]:
     """What is wanted is so already."""
     for one in shuffled(part.rng, library.functions):
@@ -440,9 +353,10 @@ def _nothing_to_do(part: Part, one: Definition, values: dict[str, str]) -> Scrip
     yield part.turn("tell", answer=message, thought=thought)
 
 
-def _short(one: Definition) -> bool:
+def is_short(one: Definition) -> bool:
+    """Whether a function is short enough to be read at once."""
     return one.last - one.first < _LONGEST
 
 
-EDITING = (renames, defaults, parameters, docstrings, hints, done)
+CHANGING = (renames, defaults, parameters, done)
 """All of them; each yields episodes in an order that is drawn."""

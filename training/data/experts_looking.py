@@ -17,7 +17,8 @@ from model.format import ToolCall
 from training.data.episode_words import asked, in_words
 from training.data.experts import Episode, Library, Part, call, find, read, shuffled
 from training.data.modules import Callable_, Definition, Module
-from training.data.playing import Astray, Script
+from training.data.playing import Script
+from training.data.steady import Astray
 
 _MOST_CALLS = 12
 _LONGEST_FILE = 6_000

@@ -18,8 +18,9 @@ from training.data.episode_words import asked, in_words
 from training.data.experts import Episode, Library, Part, call, find, finishing, read, shuffled
 from training.data.experts_editing import Edited, edit, narrowed
 from training.data.modules import Definition, Module, definitions
-from training.data.playing import Astray, Script
+from training.data.playing import Script
 from training.data.schema import Task
+from training.data.steady import Astray
 
 _ERROR = re.compile(r"^E\s+(\S.*)$", re.MULTILINE)
 _FAILED = re.compile(r"^failed: (.+)$", re.MULTILINE)

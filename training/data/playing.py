@@ -7,15 +7,12 @@ tests take a time that is drawn (`Steady`): what a clock or a temporary folder s
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +27,8 @@ from assistant.opening import DRAWS
 from assistant.pilot import Pilot
 from assistant.records import StepRecord
 from assistant.safety.confinement.private import private_folder
-from assistant.safety.confinement.process import CommandResult
 from assistant.safety.permissions import Permissions
-from assistant.safety.sandbox import Sandbox, detect
+from assistant.safety.sandbox import detect
 from assistant.sampling import sampling_of
 from assistant.sessions import Journal
 from assistant.sessions.resuming import Beginning, Prefix
@@ -53,7 +49,7 @@ from model.format import Mode, Reply, ThinkRequest, ToolCall
 from model.prompt import Prompt
 from training.data.checkouts import copied
 from training.data.schema import Source
-from training.seeds import rng
+from training.data.steady import Astray, Steady
 
 NEUTRAL = Path("/repo")
 """Below it repositories seem to lie, in prompts and for commands."""
@@ -62,9 +58,6 @@ INFO = EngineInfo("expert", "expert", _DIALECT)
 _PATIENCE = 600.0
 """Seconds that the map of a repository is waited for, so that it is whole however slow the machine is."""
 _FILES = 100_000
-_CLOCK = re.compile(r"\b(in |took )\d+(?:\.\d+)?( ?s(?:econds)?\b)|\b\d+\.\d+(s (?:call|setup|teardown)\b)")
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
-_HELD_STILL = ("setarch", "-R")
 _LEAK = re.compile(r"kat-run-|/dev/shm/")
 
 
@@ -86,10 +79,6 @@ class Turn:
 
 Script = Generator[Turn, tuple[str, ...], None]
 """An expert at work: he yields turns, and gets what their calls gave."""
-
-
-class Astray(Exception):
-    """The episode did not go as its expert had it, so that nothing of it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,69 +140,6 @@ def _reply(turn: Turn, prompt: Prompt) -> Reply:
         raise Astray("a thought was asked of the expert, who has none")
     mode = Mode.ON if on else Mode.OFF
     return Reply(why, mode, turn.think if on else "", turn.answer, turn.calls, closed=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Steady(Sandbox):
-    """A sandbox whose output is the same each time: no clocks, no addresses, no places of this machine.
-
-    `names` are texts and what stands in their place; `seen` keeps what a command gave for files that were the same.
-    """
-
-    names: tuple[tuple[str, str], ...] = ()
-    seen: dict[str, CommandResult] = field(default_factory=dict, compare=False)
-
-    @classmethod
-    def over(cls, sandbox: Sandbox, names: tuple[tuple[str, str], ...]) -> Steady:
-        """The same sandbox, made steady."""
-        return cls(**{one.name: getattr(sandbox, one.name) for one in fields(sandbox)}, names=names)
-
-    async def run(self, command: str | Sequence[str], **options: Any) -> CommandResult:
-        """As in `Sandbox`; what ran on the very same files before is not run again."""
-        key = await asyncio.to_thread(_state, self.repository, repr(command), options.get("env") or {})
-        if key not in self.seen:
-            options["env"] = {**(options.get("env") or {}), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-            options["on_output"] = None
-            self.seen[key] = self._steadied(await Sandbox.run(self, _at_fixed_addresses(command), **options), key)
-        return self.seen[key]
-
-    def _steadied(self, result: CommandResult, key: str) -> CommandResult:
-        if result.timed_out or result.stopped:
-            raise Astray("a command took too long")
-        seconds = round(rng(0, "seconds", key).uniform(0.3, 4.0), 2)
-        text = result.output
-        place = ((str(result.place), self.names[0][1]),) if result.place and self.names else ()
-        for old, new in (*place, *self.names):
-            text = text.replace(old, new)
-        text = _CLOCK.sub(lambda found: f"{found[1] or ''}{seconds}{found[2] or found[3]}", text)
-        return replace(result, output=_ADDRESS.sub("0x7f3a5c1e9d30", text), seconds=seconds)
-
-
-def _at_fixed_addresses(command: str | Sequence[str]) -> str | Sequence[str]:
-    """The command with the layout of memory held still, where that can be done: sets are ordered by addresses, too."""
-    if not isinstance(command, str) or not _can_hold_addresses():
-        return command
-    return (*_HELD_STILL, "/bin/sh", "-c", command)
-
-
-@cache
-def _can_hold_addresses() -> bool:
-    try:
-        return subprocess.run([*_HELD_STILL, "true"], capture_output=True, check=False, timeout=10).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
-def _state(root: Path, *more: object) -> str:
-    """A hash of all files and of what is done with them."""
-    digest = hashlib.sha256(repr(more).encode("utf-8", "surrogatepass"))
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if path.is_file() and ".git" not in relative.parts and "__pycache__" not in relative.parts:
-            digest.update(
-                f"\0{relative}\0".encode("utf-8", "surrogateescape") + hashlib.sha256(path.read_bytes()).digest()
-            )
-    return digest.hexdigest()
 
 
 class _Quiet(Journal):

@@ -54,6 +54,14 @@ class Runs:
             failed |= part.failed
         return cls(tuple(numbers), files, failed)
 
+    def lines_of(self, passing: Collection[str]) -> dict[str, frozenset[int]]:
+        """The lines that a passing test runs, by file; where no such test has a name here, those that any test runs."""
+        tests = {test for test in self.tests if test != LOADING}
+        mask = self._mask((tests & set(passing)) or tests)
+        return {
+            path: frozenset(line for line, bits in lines.items() if bits & mask) for path, lines in self.files.items()
+        }
+
     def spectrum(self, failing: Collection[str], passing: Collection[str]) -> Spectrum:
         """The counts of each line that a failing test runs; tests that are in neither set do not count."""
         masks = self._mask(failing), self._mask(passing)
