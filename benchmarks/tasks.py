@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.errors import UserError
-from training.data.fetching import fetch
 from training.data.mutate import Mutate
 from training.data.profile import Profile
+from training.data.repositories.fetching import fetch
 from training.data.schema import Source, Task, as_line
 from training.data.stage import Context
 from training.data.verify import Verify

@@ -7,7 +7,7 @@ from typing import Any
 
 from model.format import Mode
 from model.prompt import Message
-from training.data.diffs import unified
+from training.data.repositories.diffs import unified
 from training.data.schema import Provenance, Sample, Task
 from training.data.stage import Context
 

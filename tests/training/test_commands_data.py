@@ -16,7 +16,7 @@ from model.format import Mode
 from model.prompt import Message
 from training import recipe as recipes
 from training.commands.data import app
-from training.data import shards
+from training.data.flow import shards
 from training.data.schema import Provenance, Sample, Tags, Task, content_id
 from training.data.stages import STAGES
 

@@ -15,14 +15,14 @@ from assistant.workspace.plain_git import plain_git
 from model.dialects import dialect
 from model.format import Mode, ThinkRequest
 from training.data.episodes import Episodes, Repairs
-from training.data.experts import Library, Part, call
-from training.data.experts_editing import defaults, parameters, renames
-from training.data.experts_looking import LOOKING
-from training.data.experts_restoring import docstrings, hints
-from training.data.playing import NEUTRAL, Expert, Turn, stand
+from training.data.experts.editing import defaults, parameters, renames
+from training.data.experts.expert import Library, Part, call
+from training.data.experts.looking import LOOKING
+from training.data.experts.playing import NEUTRAL, Expert, Turn, stand
+from training.data.experts.restoring import docstrings, hints
+from training.data.experts.steady import Astray
 from training.data.schema import Provenance, Refused, Sample, Source, Task, as_line
 from training.data.stage import Context
-from training.data.steady import Astray
 
 SHAPES = '''"""Shapes and their sizes."""
 

@@ -17,17 +17,17 @@ from assistant.errors import UserError
 from model.format import Mode, ToolCall
 from model.prompt import Message
 from tests.training.records import CODE, HERE, RIGHT, WRONG, sample, task
-from training.data import contamination
-from training.data.benchmark_files import hash_list
-from training.data.contamination import Contamination, HashList
-from training.data.diffs import unified
-from training.data.duplicates import Duplicates, shingles, similarity
-from training.data.leaks import Leaks, leak
-from training.data.licences import Licences, allows, licence_of
+from training.data.guards import contamination
+from training.data.guards.benchmark_files import hash_list
+from training.data.guards.contamination import Contamination, HashList
+from training.data.guards.duplicates import Duplicates, shingles, similarity
+from training.data.guards.leaks import Leaks, leak
+from training.data.guards.licences import Licences, allows, licence_of
+from training.data.guards.scrub import Scrub, scrub_text
+from training.data.guards.splits import Splits
+from training.data.guards.tampering import check
+from training.data.repositories.diffs import unified
 from training.data.schema import Provenance, Refused, Sample, Source, Task
-from training.data.scrub import Scrub, scrub_text
-from training.data.splits import Splits
-from training.data.tampering import check
 
 FIX = unified("pack/best.py", WRONG, RIGHT)
 

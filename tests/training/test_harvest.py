@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.tasks.patched import changes_of
-from training.data.diffs import changed, files, hunks, rows, unified
 from training.data.harvest import UNVERIFIED, Harvest
-from training.data.issue_words import expected, statement
+from training.data.questioning.issue_words import expected, statement
+from training.data.repositories.diffs import changed, files, hunks, rows, unified
 from training.data.schema import Refused, Source, Task, as_line
 from training.data.stage import Context
 

@@ -11,10 +11,10 @@ from assistant.errors import UserError
 from assistant.tasks.patched import changes_of
 from model.engines.http import HttpEngine
 from model.engines.scripted import ScriptedServer
-from training.data.diffs import changed, rows, unified
+from training.data.asking.inventing import Bug, read
 from training.data.invent import Combine, Invent
-from training.data.inventing import Bug, read
-from training.data.modules import functions, module_of
+from training.data.repositories.diffs import changed, rows, unified
+from training.data.repositories.modules import functions, module_of
 from training.data.review import MutantReview, Review, reversed_patch
 from training.data.schema import Function, Refused, Source, Task, Verification, as_line
 from training.data.stage import Context

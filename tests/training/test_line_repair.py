@@ -15,11 +15,11 @@ from assistant.errors import UserError
 from model.dialects import dialect
 from model.format import Mode, ThinkRequest
 from model.line import WHY, LineTask, messages, parse, render
-from training.data.diffs import unified
+from training.data.flow.shards import write as write_records
 from training.data.line_repair import LEAST, MOST, LineRepair, Mistakes
-from training.data.repair_thoughts import difference
+from training.data.repairing.thoughts import difference
+from training.data.repositories.diffs import unified
 from training.data.schema import Provenance, Refused, Sample, Source, Task, Verification, as_line
-from training.data.shards import write as write_records
 from training.data.stage import Context
 
 CODE = '''"""Shapes."""

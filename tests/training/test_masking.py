@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model.dialects import DIALECTS, dialect
 from model.format import Mode, Segment, ThinkRequest, ToolCall
 from model.prompt import Message
-from training.data.exporting import exported
+from training.data.flow.exporting import exported
 from training.data.masking import END_OF_TURN, masked
 from training.data.preview import COLOURS, Chosen, coloured
 from training.data.schema import Provenance, Sample

@@ -17,9 +17,9 @@ from model.format import Mode
 from tests.training.records import HERE, sample
 from training.data.apportion import shared, shared_within
 from training.data.card import render
+from training.data.flow.reporting import Report
 from training.data.mix import Mix
 from training.data.packing_plan import Length, lengths, plan, write
-from training.data.reporting import Report
 from training.data.schema import Difficulty, Provenance, Refused, Sample, Tags, Votes
 from training.data.stage import Context
 

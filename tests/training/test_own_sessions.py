@@ -11,11 +11,11 @@ from assistant.events import ApprovalAsked, Decision, Forked, StepStarted
 from assistant.opening import Place, open_pilot
 from assistant.workspace.plain_git import plain_git
 from model.format import Mode, ThinkRequest
-from training.data.experts import call
-from training.data.own_outcomes import outcomes
-from training.data.own_sessions import OwnSessions, opted_in
-from training.data.playing import Expert, Turn
+from training.data.experts.expert import call
+from training.data.experts.playing import Expert, Turn
+from training.data.own.outcomes import outcomes
 from training.data.schema import Preference, Refused, Sample, Source, as_line
+from training.data.sessions import OwnSessions, opted_in
 from training.data.stage import Context
 
 MAIL, KEY = "ada.lovelace@analytical.org", "sk-live-9fK2mQ7xVb4TzR8wLp3N"

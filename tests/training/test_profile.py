@@ -10,11 +10,11 @@ import pytest
 
 from assistant.errors import UserError
 from tests.training.small_source import FILES, small_source
-from training.data.checkouts import Sources, checkout, fingerprint, tree
-from training.data.environments import EnvironmentRefused, environment, key
-from training.data.fetching import fetch, unpacked
 from training.data.profile import Profile
-from training.data.requirements import needs
+from training.data.repositories.checkouts import Sources, checkout, fingerprint, tree
+from training.data.repositories.environments import EnvironmentRefused, environment, key
+from training.data.repositories.fetching import fetch, unpacked
+from training.data.repositories.requirements import needs
 from training.data.schema import Provenance, Refused, Source, Task
 from training.data.stage import Context
 

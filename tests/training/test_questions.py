@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.modules import Definition, functions, module_of
-from training.data.question_calls import about_call
-from training.data.question_functions import about_function
-from training.data.question_words import EN, ZH
+from training.data.questioning.calls import about_call
+from training.data.questioning.functions import about_function
+from training.data.questioning.words import EN, ZH
 from training.data.questions import KINDS, Questions
+from training.data.repositories.modules import Definition, functions, module_of
 from training.data.schema import Refused, Source, as_line
 from training.data.stage import Context
 from training.seeds import rng

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.training.odd_stages import TASKS
-from training.data import shards
-from training.data.progress import Progress
-from training.data.running import Here, Local, run
+from training.data.flow import shards
+from training.data.flow.progress import Progress
+from training.data.flow.running import Here, Local, run
+from training.data.flow.spread import Spread
 from training.data.schema import Task
-from training.data.spread import Spread
 from training.data.stage import Context
 from training.data.tag import Tag
 

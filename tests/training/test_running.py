@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from assistant.errors import UserError
 from model.format import Mode
 from tests.training.odd_stages import TASKS, Count, Odd
-from training.data import shards
-from training.data.chunks import Parts, Row, row_of
-from training.data.progress import Progress
-from training.data.reporting import read_report
-from training.data.running import Here, Local, Saving, run
+from training.data.flow import shards
+from training.data.flow.chunks import Parts, Row, row_of
+from training.data.flow.progress import Progress
+from training.data.flow.reporting import read_report
+from training.data.flow.running import Here, Local, Saving, run
 from training.data.schema import Provenance, Sample, Task, as_line
 from training.data.stage import Context
 
@@ -117,7 +117,7 @@ _KILLED = """
 import sys
 from pathlib import Path
 from tests.training.odd_stages import TASKS, Odd
-from training.data.running import Local, run
+from training.data.flow.running import Local, run
 from training.data.stage import Context
 
 if __name__ == "__main__":

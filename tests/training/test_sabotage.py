@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.training.records import RIGHT, WRONG, task
-from training.data.diffs import unified
-from training.data.duplicates import Duplicates
-from training.data.leaks import Leaks
+from training.data.guards.duplicates import Duplicates
+from training.data.guards.leaks import Leaks
+from training.data.guards.scrub import Scrub
+from training.data.guards.splits import Splits
+from training.data.repositories.diffs import unified
 from training.data.schema import Provenance, Refused, Source, Task
-from training.data.scrub import Scrub
-from training.data.splits import Splits
 from training.data.stage import Context
 from training.data.verify import Verify
 

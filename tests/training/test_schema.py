@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from assistant.errors import UserError
 from model.format import Mode, ThinkRequest, ToolCall
 from model.prompt import Message, ToolSpec
-from training.data import shards
+from training.data.flow import shards
 from training.data.schema import (
     Function,
     Preference,

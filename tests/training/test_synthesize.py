@@ -12,16 +12,16 @@ from model.engines.scripted import ScriptedServer
 from model.format import Mode, ThinkRequest
 from model.line import LineEdit
 from model.prompt import Message
-from training.data.checking import check, same_answer, spliced
-from training.data.checkouts import Sources
-from training.data.judges import Judges
-from training.data.posing import one_line, pose
-from training.data.replies_cache import Drawn, ReplyCache
+from training.data.asking.checking import check, same_answer, spliced
+from training.data.asking.posing import one_line, pose
+from training.data.asking.replies_cache import Drawn, ReplyCache
+from training.data.flow.told import Cost, Note
+from training.data.modes.judges import Judges
+from training.data.repositories.checkouts import Sources
 from training.data.rollouts import Rollouts
 from training.data.schema import Provenance, Refused, Reply, Rollout, Sample, Source, Task, as_line
 from training.data.stage import Context
 from training.data.synthesize import Synthesize
-from training.data.told import Cost, Note
 
 HEAD = "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n"
 PATCH = f"{HEAD}@@ -1,2 +1,2 @@\n def f(x):\n-    return x - 1\n+    return x + 1\n"

@@ -7,7 +7,7 @@ import pytest
 from model.catalog import CATALOG
 from model.engines.embedded import EmbeddedEngine
 from model.pull import pull
-from training.data.reporting import by_reason
+from training.data.flow.reporting import by_reason
 from training.data.rollouts import Rollouts
 from training.data.schema import Provenance, Refused, Rollout, Sample, Task
 from training.data.stage import Context

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from assistant.evaluation.operators import ALL_OPERATORS
 from assistant.think import Policy, Situation
 from model.format import Mode, Reply, ThinkRequest
+from training.data.asking.pass_rates import PassRates
 from training.data.domains import domain_of
-from training.data.intent import BINDING, LANGUAGES, phrase, phrases, strength, wish_of
-from training.data.pass_rates import PassRates
+from training.data.flow.shards import write
+from training.data.modes.intent import BINDING, LANGUAGES, phrase, phrases, strength, wish_of
 from training.data.schema import Provenance, Rollout, Task
-from training.data.shards import write
 from training.data.stage import Context
 from training.data.tag import OPERATORS, Tag, difficulty, language_of, tags_of
 from training.seeds import rng

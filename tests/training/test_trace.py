@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.modules import functions, module_of
+from training.data.repositories.modules import functions, module_of
 from training.data.schema import Refused, Source, Task, as_line
 from training.data.stage import Context
 from training.data.trace import Trace
-from training.data.tracing_calls import calls_like
-from training.data.tracing_code import Shown, shown
-from training.data.tracing_runs import Seen, Step
-from training.data.tracing_words import CHINESE, ENGLISH, MOST, chain, steps_told
+from training.data.tracing.calls import calls_like
+from training.data.tracing.code import Shown, shown
+from training.data.tracing.runs import Seen, Step
+from training.data.tracing.words import CHINESE, ENGLISH, MOST, chain, steps_told
 
 CODE = '''"""Functions to be followed."""
 

@@ -8,9 +8,9 @@ import pytest
 
 from assistant.testing.report import TestReport
 from tests.training.small_source import TEST, small_source
-from training.data.diffs import unified
-from training.data.failures import excerpt, statement
 from training.data.profile import Profile
+from training.data.repositories.diffs import unified
+from training.data.repositories.failures import excerpt, statement
 from training.data.schema import Provenance, Refused, Source, Task, Verification, as_line
 from training.data.stage import Context
 from training.data.verify import Verify

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from model.format import Mode, ThinkRequest
 from model.prompt import Message
-from training.data.judging import FEWEST, MOST, judge_text, length, share
-from training.data.pass_rates import PassRates, counted
+from training.data.asking.pass_rates import PassRates, counted
+from training.data.modes.judging import FEWEST, MOST, judge_text, length, share
+from training.data.modes.voting import added, decided, strata, table
 from training.data.schema import Provenance, Refused, Reply, Rollout, Sample, Tags, Verification, Votes
 from training.data.stage import Context
 from training.data.vote import Vote
-from training.data.voting import added, decided, strata, table
 from training.seeds import rng
 
 ON, OFF = Mode.ON, Mode.OFF

@@ -11,10 +11,10 @@ from assistant.commands.figures import console, table
 from assistant.errors import Exit, UserError
 from model.dialects import dialect as dialect_named
 from model.prompt import Dialect
-from training.data.exporting import exported
+from training.data.flow.exporting import exported
+from training.data.flow.shards import put, read
 from training.data.preview import Chosen, coloured, headline, legend
 from training.data.schema import Sample
-from training.data.shards import put, read
 from training.data.stats import COLUMNS, counted
 
 __all__ = ["Chosen", "export", "preview", "stats"]

@@ -15,7 +15,7 @@ from assistant.config import Settings
 
 if TYPE_CHECKING:
     from model.engine import Engine as Model
-    from training.data.chunks import Engine
+    from training.data.flow.chunks import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def runner(name: str, jobs: int) -> Engine:
     """What runs stages: processes of this machine, this very process (`jobs` 0), or Ray."""
     if name == "ray":
-        from training.data.spread import Spread
+        from training.data.flow.spread import Spread
 
         return Spread(jobs)
-    from training.data.workers import Here, Local
+    from training.data.flow.workers import Here, Local
 
     return Local(jobs) if jobs else Here()
 

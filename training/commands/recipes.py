@@ -10,11 +10,13 @@ from pathlib import Path
 from assistant.errors import Exit, UserError
 from training.commands.opening import cache_dir, opener, resumable, runner
 from training.commands.stage import show
+from training.data.flow.reporting import Report
 from training.data.pipeline import DataRecipe, Way, run_all, steps
-from training.data.reporting import Report
 from training.data.stage import Context
 from training.recipe import build, layers, shown
 
+ROW = 8_192
+"""Tokens of a row of the packing plan; our choice."""
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
 
 
@@ -49,7 +51,8 @@ def run(wanted: Wanted) -> int:
     way = Way(context, runner(wanted.runner, wanted.jobs), opens, opens.asked if opens else "")
     with resumable("the same command"):
         reports = run_all(recipe, out, way, path.parent)
-        card = _card(reports, out, plan[-1].name)
+        card = _card(recipe.name, reports, out, plan[-1].name)
+        _packed(out, plan[-1].name)
     show(reports, wanted.json)
     if not wanted.json:
         sys.stdout.write(card)
@@ -64,15 +67,26 @@ def found(recipe: Path) -> Path:
     return shipped
 
 
-def _card(reports: list[Report], out: Path, last: str) -> str:
+def _packed(out: Path, last: str) -> None:
+    """Put the packing plan beside the last stage's samples."""
+    from training.data import packing_plan
+    from training.data.flow.shards import read
+    from training.data.schema import Sample
+
+    packing = packing_plan.plan(packing_plan.lengths(read(Sample, out / last)), ROW)
+    packing_plan.write(packing, out / last)
+    print(packing.said(), file=sys.stderr)
+
+
+def _card(name: str, reports: list[Report], out: Path, last: str) -> str:
     """The card of the last stage's samples, written to `out` too."""
     from training.data.card import render
+    from training.data.flow.shards import manifest_of, put, read
     from training.data.schema import Sample
-    from training.data.shards import manifest_of, put, read
 
     manifest = manifest_of(out / last)
     if manifest is None or manifest.kind != "sample":
         raise UserError(f"the last stage of the recipe, {last}, wrote no samples; end with one that does, like mix")
-    card = render(read(Sample, out / last), reports)
+    card = render(read(Sample, out / last), reports, name=name, again=f"kat train data run {name}")
     put(out, "card.md", card)
     return card

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 from assistant.errors import Exit
 from training.commands.opening import cache_dir, opener, resumable, runner
-from training.data.gathering import rows_from
+from training.data.flow.gathering import rows_from
+from training.data.flow.progress import Progress
+from training.data.flow.reporting import COLUMNS, Report
+from training.data.flow.running import Saving, kinds_of
+from training.data.flow.running import run as run_stage
+from training.data.flow.shards import manifest_of
 from training.data.pipeline import seeded, stage_of
-from training.data.progress import Progress
-from training.data.reporting import COLUMNS, Report
-from training.data.running import Saving, kinds_of
-from training.data.running import run as run_stage
-from training.data.shards import manifest_of
 from training.data.stage import Context
 from training.data.stages import entry
 from training.recipe import assignment

@@ -11,9 +11,9 @@ from assistant.context import PROFILES, system_text
 from assistant.think import Situation, users_words
 from model.format import Mode, ThinkRequest
 from model.prompt import Message
-from training.data.intent import Phrase, phrase, strength, wish_of
-from training.data.posing import pose
-from training.data.regimes import SHARE, Draft, checked, modes, sample
+from training.data.asking.posing import pose
+from training.data.modes.intent import Phrase, phrase, strength, wish_of
+from training.data.modes.regimes import SHARE, Draft, checked, modes, sample
 from training.data.schema import Refused, Sample, Tags, Task, TaskKind
 from training.data.stage import Context
 from training.seeds import rng

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 
-from training.data.contamination import shipped
+from training.data.guards.contamination import shipped
+from training.data.guards.scrub import MEASURE
 from training.data.schema import Sample
-from training.data.scrub import MEASURE
 
 _PER_TOKEN = 4
 _BY: Mapping[str, str] = {

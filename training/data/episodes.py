@@ -1,7 +1,7 @@
 """Steps of an agent: experts play episodes through the assistant's own loop, and each of their turns is a sample.
 
 Prompts, tools, results and the rules on thinking are the product's own (`playing`); what the experts say is true by
-construction (the modules `experts_*`). A turn whose call failed, or was held by the
+construction (`experts`). A turn whose call failed, or was held by the
 think policy, is context for the turns behind it and carries no loss.
 """
 
@@ -22,14 +22,15 @@ from assistant.sessions.resuming import Prefix
 from assistant.tasks.patched import changes_in_turn
 from model.format import Mode, ThinkRequest, ToolCall
 from model.prompt import Message
-from training.data.checkouts import Sources, tree
-from training.data.experts import Episode, Library, Part, shuffled
-from training.data.experts_looking import LOOKING
-from training.data.experts_repairing import Repair, repairs
-from training.data.experts_restoring import EDITING
-from training.data.intent import Phrase, phrase
-from training.data.modules import module_of
-from training.data.playing import Played, Stand, stand
+from training.data.experts.expert import Episode, Library, Part, shuffled
+from training.data.experts.looking import LOOKING
+from training.data.experts.playing import Played, Stand, stand
+from training.data.experts.repairing import Repair, repairs
+from training.data.experts.restoring import EDITING
+from training.data.experts.steady import Astray
+from training.data.modes.intent import Phrase, phrase
+from training.data.repositories.checkouts import Sources, tree
+from training.data.repositories.modules import module_of
 from training.data.schema import (
     Difficulty,
     Evidence,
@@ -44,7 +45,6 @@ from training.data.schema import (
     content_id,
 )
 from training.data.stage import Context
-from training.data.steady import Astray
 from training.seeds import rng
 
 FAMILY = "agent_step"

@@ -14,10 +14,10 @@ from assistant.fix.meaning import is_python, meaning
 from assistant.testing.paths import is_test_file
 from assistant.workspace.languages import language_of
 from assistant.workspace.scan import foreign, wanted, written_by_people
-from training.data.diffs import changed, files, hunks, plain
-from training.data.history import Commit, FileCount, History
-from training.data.issue_words import CHORE, expected, named, statement
-from training.data.modules import module_of
+from training.data.questioning.issue_words import CHORE, expected, named, statement
+from training.data.repositories.diffs import changed, files, hunks, plain
+from training.data.repositories.history import Commit, FileCount, History
+from training.data.repositories.modules import module_of
 from training.data.schema import Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
 from training.seeds import rng

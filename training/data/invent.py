@@ -10,12 +10,12 @@ from itertools import combinations, islice
 from typing import ClassVar
 
 from model.format import ThinkRequest
-from training.data.abreast import abreast
-from training.data.diffs import hunks, unified
-from training.data.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
-from training.data.inventing import Bug, Useless, asking, read
-from training.data.modules import Definition, functions, module_of, modules_of
-from training.data.mutating import Change, changed, changes
+from training.data.asking.abreast import abreast
+from training.data.asking.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
+from training.data.asking.inventing import Bug, Useless, asking, read
+from training.data.repositories.diffs import hunks, unified
+from training.data.repositories.modules import Definition, functions, module_of, modules_of
+from training.data.repositories.mutating import Change, changed, changes
 from training.data.schema import Provenance, Refused, Source, Tags, Task, content_id
 from training.data.stage import Context
 from training.seeds import derived, rng

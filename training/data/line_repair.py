@@ -17,11 +17,11 @@ from assistant.evaluation.operators import ALL_OPERATORS
 from assistant.tasks.patched import changes_of
 from model.format import Mode
 from model.line import LONGEST, WHY, LineEdit, LineTask, messages, write
-from training.data.checkouts import Sources, tree
-from training.data.modules import Definition, Module, functions, module_of, modules
-from training.data.posing import one_line
-from training.data.regimes import SHARE, Draft, checked, modes, sample
-from training.data.repair_thoughts import Fault, issue, thought
+from training.data.asking.posing import one_line
+from training.data.modes.regimes import SHARE, Draft, checked, modes, sample
+from training.data.repairing.thoughts import Fault, issue, thought
+from training.data.repositories.checkouts import Sources, tree
+from training.data.repositories.modules import Definition, Module, functions, module_of, modules
 from training.data.schema import (
     Difficulty,
     Provenance,

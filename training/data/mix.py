@@ -17,9 +17,9 @@ from typing import ClassVar
 from assistant.errors import UserError
 from model.format import Mode
 from training.data.apportion import shared, shared_within
+from training.data.flow.told import Note
 from training.data.schema import Refused, Sample, content_id
 from training.data.stage import Context
-from training.data.told import Note
 from training.seeds import derived
 
 Cell = tuple[str, Mode]

@@ -13,8 +13,8 @@ from assistant.evaluation.mutation import Mutant, mutants
 from assistant.evaluation.operators import ALL_OPERATORS, Operator
 from assistant.fix.changes import Change, Changes, FileState
 from assistant.testing.paths import is_test_file
-from training.data.checkouts import tree
-from training.data.diffs import changed, plain, unified
+from training.data.repositories.checkouts import tree
+from training.data.repositories.diffs import changed, plain, unified
 from training.data.schema import Provenance, Refused, Source, Tags, Task, content_id
 from training.data.stage import Context
 from training.near import nearest

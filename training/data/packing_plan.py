@@ -11,9 +11,9 @@ from typing import NamedTuple
 from assistant.errors import UserError
 from model.dialects import dialect
 from model.prompt import Dialect, Tokenizer
+from training.data.flow.shards import Place, put
 from training.data.masking import END_OF_TURN
 from training.data.schema import Sample
-from training.data.shards import Place, put
 
 FILE = "packing.jsonl"
 PER_TOKEN = 4

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
-from training.data.chunks import Engine, Row, fingerprint, row_of
-from training.data.gathering import Wanted, gather
-from training.data.progress import Progress
-from training.data.reporting import Report, read_report
-from training.data.running import Saving, kinds_of, run
-from training.data.shards import Format, manifest_of, read_lines
+from training.data.flow.chunks import Engine, Row, fingerprint, row_of
+from training.data.flow.gathering import Wanted, gather
+from training.data.flow.progress import Progress
+from training.data.flow.reporting import Report, read_report
+from training.data.flow.running import Saving, kinds_of, run
+from training.data.flow.shards import Format, manifest_of, read_lines
 from training.data.stage import Context
 from training.data.stages import entry
 from training.near import nearest

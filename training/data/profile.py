@@ -17,11 +17,11 @@ from assistant.fix.localising.spectrum import LOADING, Runs
 from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from assistant.workspace.git import GitReader
-from training.data.checkouts import fingerprint, tree
-from training.data.environments import EnvironmentRefused, environment
+from training.data.repositories.checkouts import fingerprint, tree
+from training.data.repositories.environments import EnvironmentRefused, environment
+from training.data.repositories.suites import FIRST, Suite, command_of, patience, reversed_order, suite, without_options
 from training.data.schema import Function, Refused, Source
 from training.data.stage import Context
-from training.data.suites import FIRST, Suite, command_of, patience, reversed_order, suite, without_options
 
 _WITHOUT_A_DATE = frozenset({1970, 1979, 1980, 2016, 2020})
 """Years of the fixed times that build programs write for reproducible archives: 2016-01-01, 2020-02-02, …"""
@@ -131,7 +131,7 @@ class _Unfit(UserError):
 
 def described(source: Source) -> Source:
     """The source with its revision, the day of it, and its licence, where it does not say them yet."""
-    from training.data.licences import licence_of
+    from training.data.guards.licences import licence_of
 
     root = Path(source.root).resolve()
     if not root.is_dir():

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import ClassVar
 
-from training.data.asked import Asked
-from training.data.modules import Module, functions, modules_of
-from training.data.question_calls import about_call, about_callers
-from training.data.question_classes import about_classes
-from training.data.question_functions import about_function
-from training.data.question_modules import about_module
-from training.data.question_words import EN, ZH
+from training.data.questioning.asked import Asked
+from training.data.questioning.calls import about_call, about_callers
+from training.data.questioning.classes import about_classes
+from training.data.questioning.functions import about_function
+from training.data.questioning.modules import about_module
+from training.data.questioning.words import EN, ZH
+from training.data.repositories.modules import Module, functions, modules_of
 from training.data.schema import Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
 from training.seeds import derived, rng

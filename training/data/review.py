@@ -13,11 +13,11 @@ from itertools import islice, pairwise
 from typing import ClassVar
 
 from assistant.evaluation.operators import ALL_OPERATORS
-from training.data.asked import quoted
-from training.data.diffs import Row, rows, unified
-from training.data.modules import Definition, functions, modules_of
-from training.data.mutating import Change, changed, changes
-from training.data.review_words import ASKED, CLEAN, FAULTY, MEANT, MENDED, NOTHING, SAID, STEPS, SURE, WHY
+from training.data.questioning.asked import quoted
+from training.data.questioning.review_words import ASKED, CLEAN, FAULTY, MEANT, MENDED, NOTHING, SAID, STEPS, SURE, WHY
+from training.data.repositories.diffs import Row, rows, unified
+from training.data.repositories.modules import Definition, functions, modules_of
+from training.data.repositories.mutating import Change, changed, changes
 from training.data.schema import Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
 from training.seeds import derived, rng

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from model.engine import EngineRefused
 from model.format import Mode, ThinkRequest
-from training.data.abreast import abreast
-from training.data.checking import Checks
-from training.data.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
-from training.data.posing import Posed, pose
-from training.data.replies_cache import Drawn
+from training.data.asking.abreast import abreast
+from training.data.asking.checking import Checks
+from training.data.asking.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
+from training.data.asking.posing import Posed, pose
+from training.data.asking.replies_cache import Drawn
 from training.data.schema import Refused, Rollout, Task, content_id
 from training.data.stage import Context
 from training.seeds import derived

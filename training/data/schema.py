@@ -262,9 +262,12 @@ def content_id(prefix: str, *parts: str | bytes) -> str:
 
 
 def as_line(record: Record) -> str:
-    """The record as one line of JSON, the same bytes each time; what is at its default is written too."""
+    """The record as one line of JSON, the same bytes each time; what is at its default is written too.
+
+    Names stand in the order of their records, and of a call's arguments in the order that a model is to write them in.
+    """
     fields = _adapter(type(record).__name__.lower()).dump_python(record, mode="json")
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True)
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def record_of(kind: type[R], line: str | bytes) -> R:

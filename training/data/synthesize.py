@@ -14,13 +14,13 @@ from typing import ClassVar
 
 from model.engine import EngineRefused
 from model.format import Mode, ThinkRequest
-from training.data.abreast import abreast
-from training.data.attempts import Attempt, Dropped, Kept, Rules
-from training.data.checking import Checks
-from training.data.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
-from training.data.judging import judge_text
-from training.data.posing import Posed, pose
-from training.data.regimes import round_trips
+from training.data.asking.abreast import abreast
+from training.data.asking.attempts import Attempt, Dropped, Kept, Rules
+from training.data.asking.checking import Checks
+from training.data.asking.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
+from training.data.asking.posing import Posed, pose
+from training.data.modes.judging import judge_text
+from training.data.modes.regimes import round_trips
 from training.data.schema import Refused, Sample, Task, Verification, Votes, content_id
 from training.data.stage import Context
 from training.seeds import rng

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from training.data.diffs import changed, hunks
+from training.data.asking.pass_rates import PassRates
 from training.data.domains import domain_of
-from training.data.intent import strength
-from training.data.pass_rates import PassRates
+from training.data.modes.intent import strength
+from training.data.repositories.diffs import changed, hunks
 from training.data.schema import Difficulty, Refused, Sample, Tags, Task, TaskKind
 from training.data.stage import Context
 

@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
-from training.data.modules import Module, functions, modules
+from training.data.repositories.modules import Module, functions, modules
 from training.data.schema import Difficulty, Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
-from training.data.tracing_calls import calls_by_type, calls_like, calls_seen
-from training.data.tracing_code import Shown, shown
-from training.data.tracing_runs import Call, Seen, follow, sandbox_of
-from training.data.tracing_words import CHINESE, ENGLISH, chain, steps_told
+from training.data.tracing.calls import calls_by_type, calls_like, calls_seen
+from training.data.tracing.code import Shown, shown
+from training.data.tracing.runs import Call, Seen, follow, sandbox_of
+from training.data.tracing.words import CHINESE, ENGLISH, chain, steps_told
 from training.seeds import rng
 
 BATCH = 400

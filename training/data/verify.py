@@ -15,13 +15,13 @@ from assistant.errors import UserError
 from assistant.fix.changes import Changes
 from assistant.tasks.patched import changes_in_turn
 from assistant.testing.paths import is_test_file
-from training.data import tampering
-from training.data.checkouts import Sources, tree
-from training.data.failures import digest, statement
+from training.data.guards import tampering
+from training.data.repositories.checkouts import Sources, tree
+from training.data.repositories.failures import digest, statement
+from training.data.repositories.suites import Suite, suite
+from training.data.repositories.trials import Outcome, Reference, References, Unfit, noticed, outcome
 from training.data.schema import Refused, Source, Task, Verification
 from training.data.stage import Context
-from training.data.suites import Suite, suite
-from training.data.trials import Outcome, Reference, References, Unfit, noticed, outcome
 
 _TOLD_BY_TESTS = frozenset({"mutation", "invented"})
 """Kinds of tasks whose statement says how a test fails."""

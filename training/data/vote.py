@@ -14,14 +14,14 @@ from typing import ClassVar
 
 from model.format import Mode, ThinkRequest
 from model.line import parse, write
-from training.data.judging import judge_text
-from training.data.pass_rates import PassRates
-from training.data.regimes import round_trips
+from training.data.asking.pass_rates import PassRates
+from training.data.flow.told import Note
+from training.data.modes.judging import judge_text
+from training.data.modes.regimes import round_trips
+from training.data.modes.voting import Stratum, decided, query_of, strata, stratum_of, table
 from training.data.rollouts import Rollouts
 from training.data.schema import ModeBy, Refused, Rollout, Sample, Verification, Votes, content_id
 from training.data.stage import Context
-from training.data.told import Note
-from training.data.voting import Stratum, decided, query_of, strata, stratum_of, table
 from training.seeds import rng
 
 __all__ = ["Rollouts", "Vote"]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.data.asked import without_docstring
-from training.data.diffs import unified
-from training.data.modules import Callable_, Definition, Module, body_of, functions, modules_of
+from training.data.questioning.asked import without_docstring
+from training.data.repositories.diffs import unified
+from training.data.repositories.modules import Callable_, Definition, Module, body_of, functions, modules_of
 from training.data.schema import Function, Provenance, Refused, Source, Tags, Task, content_id
 from training.data.stage import Context
 from training.seeds import rng

@@ -1,0 +1,1 @@
+"""How records move: chunks that are kept, shards, processes, reports."""

@@ -1,0 +1,272 @@
+"""Running a stage over records: in chunks whose outcomes are kept, so that a run that stopped goes on where it was."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from assistant.errors import UserError
+from training.data.flow.chunks import (
+    CRASHED,
+    REFUSED,
+    TOLD,
+    Chunk,
+    Engine,
+    Parts,
+    Row,
+    chunks_of,
+    fingerprint,
+    reason_of,
+    row_of,
+)
+from training.data.flow.progress import Progress
+from training.data.flow.reporting import Report, by_reason
+from training.data.flow.shards import ROWS, Format, Manifest, Place, is_local, put, write_lines
+from training.data.flow.workers import Here, Local
+from training.data.schema import KINDS, Record
+from training.data.stage import Context, Stage
+from training.data.stages import SEVERAL, entry_of
+
+PARTS = ".parts"
+REFUSALS = "refused.jsonl"
+__all__ = ["Here", "Local", "Saving", "kinds_of", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """How records are saved: the format, how many a shard holds, and how many are written at most, by their order."""
+
+    format: Format = "parquet"
+    rows: int = ROWS
+    most: int | None = None
+
+
+def run(
+    stage: Stage,
+    records: Iterable[Record | Row],
+    out: Place,
+    context: Context,
+    *,
+    chunk: int | None = None,
+    engine: Engine | None = None,
+    saving: Saving = Saving(),
+    progress: Progress | None = None,
+    label: str = "",
+    inputs: str = "",
+    asked: str = "",
+) -> Report:
+    """Run a stage and write what comes of it to the folder `out`, with ``report.json`` and ``refused.jsonl``.
+
+    Outcomes are kept by the content of stage, options and input: a run that was stopped or killed goes on when it is
+    called again, and ends in the same bytes as one that was not. `chunk` is how many records are worked on at a time
+    (by default what the registry says). Records of another kind than `stage.writes` go to a folder in `out` each.
+
+    `label` and `inputs` are noted in the report: what the stage is called there, and what names all that it read;
+    `asked` is the model that the stage asks, of whose replies what is kept depends.
+
+    Raises:
+        UserError: the stage cannot work here, does not take these records, or somebody else writes to `out`.
+    """
+    began = time.monotonic()
+    parts = _parts(out, context)
+    with _alone(parts, out):
+        made = _Run(stage, fingerprint(stage, asked), Parts(parts), saving, progress or Progress(stage.name))
+        made.work(
+            _rows(stage, records), None if stage.whole else chunk or _size(stage), _engine(stage, engine, context)
+        )
+        manifest = made.save(out)
+        report = made.report(manifest, time.monotonic() - began, label or stage.name, inputs)
+        report.write(out)
+    made.progress.done()
+    return report
+
+
+def kinds_of(wanted: Any) -> tuple[str, ...]:
+    """The kinds of records that a stage's `reads` or `writes` names: of a class, of a union, or all."""
+    names = tuple(name for name, kind in KINDS.items() if kind is wanted or kind in get_args(wanted))
+    return names or tuple(KINDS)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run under way, and what it counted so far.
+
+    `known` are the chunks whose outcome is there, by index, and whether it was before. `loose` are outcomes that are
+    not kept: what killed its process is tried anew by the next run.
+    """
+
+    stage: Stage
+    identity: str
+    parts: Parts
+    saving: Saving
+    progress: Progress
+    keys: list[str] = field(default_factory=list)
+    known: dict[int, bool] = field(default_factory=dict)
+    loose: dict[str, list[Row]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    def work(self, rows: Iterator[Row], size: int | None, engine: tuple[Engine, Context]) -> None:
+        """Have all chunks worked on but those known from before, until enough is written."""
+        runner, context = engine
+        pending: deque[Chunk] = deque()
+        fresh = self._fresh(chunks_of(rows, self.identity, size), pending)
+        watching = Context(context.cache, context.jobs, context.engine, self._told(context.watch))
+        with closing(_closable(runner.outcomes(self.stage, fresh, watching))) as outcomes:
+            for chunk, found in outcomes:
+                if CRASHED in map(reason_of, found):
+                    self.loose[chunk.key] = found
+                else:
+                    self.parts.put(chunk.key, found)
+                self.known[chunk.index] = False
+                self._drain(pending)
+                if self._enough():
+                    return
+        self._drain(pending)
+
+    def save(self, out: Place) -> Manifest:
+        """Write the shards of each kind, and the refusals."""
+        kinds = dict.fromkeys([kinds_of(self.stage.writes)[0], *(row.kind for row in self._cut())])
+        kinds.pop(REFUSED, None)
+        kinds.pop(TOLD, None)
+        found = [kind for kind in kinds if any(row.kind == kind for row in self._cut())]
+        main = found[0] if len(found) == 1 else next(iter(kinds))
+        manifests = [
+            self._shards(kind, out if kind == main else f"{os.fspath(out)}/{kind}") for kind in found or [main]
+        ]
+        refusals = [row.line for row in self._cut() if row.kind == REFUSED]
+        self.refused = [reason_of(Row(REFUSED, line)) for line in refusals]
+        put(out, REFUSALS, "".join(f"{line}\n" for line in refusals))
+        first = manifests[0]
+        return Manifest(first.kind, sum(one.count for one in manifests), first.shards, first.format, first.stage)
+
+    def report(self, manifest: Manifest, seconds: float, label: str, inputs: str) -> Report:
+        """What was done."""
+        return Report(
+            label,
+            self.identity,
+            self.progress.read,
+            manifest.count,
+            by_reason(self.refused),
+            self.progress.reused,
+            round(seconds, 2),
+            manifest.digest(),
+            self._costs(),
+            tuple(one["note"] for one in self._said() if "note" in one),
+            inputs,
+        )
+
+    def _costs(self) -> dict[str, float]:
+        """What all chunks cost, whichever run worked on them."""
+        costs: Counter[str] = Counter()
+        for one in self._said():
+            costs.update(one.get("cost", {}))
+        return {name: round(value, 2) for name, value in sorted(costs.items())}
+
+    def _said(self) -> Iterator[dict[str, Any]]:
+        return (json.loads(row.line) for row in self._cut() if row.kind == TOLD)
+
+    def _shards(self, kind: str, place: Place) -> Manifest:
+        lines = (row.line for row in self._cut() if row.kind == kind)
+        return write_lines(
+            lines, place, kind=kind, format=self.saving.format, rows=self.saving.rows, stage=self.identity
+        )
+
+    def _fresh(self, chunks: Iterator[Chunk], pending: deque[Chunk]) -> Iterator[Chunk]:
+        """The chunks that are still to be worked on."""
+        for chunk in chunks:
+            pending.append(chunk)
+            if self.parts.get(chunk.key) is None:
+                yield chunk
+            else:
+                self.known[chunk.index] = True
+                self._drain(pending)
+            if self._enough():
+                return
+
+    def _drain(self, pending: deque[Chunk]) -> None:
+        """Count the chunks whose outcome is known, up to the first whose is not."""
+        while pending and pending[0].index in self.known and not self._enough():
+            chunk = pending.popleft()
+            found = self._outcome(chunk.key)
+            counts = Counter(row.kind for row in found)
+            written = counts.total() - counts[REFUSED] - counts[TOLD]
+            self.progress.add(len(chunk.rows), written, counts[REFUSED], reused=self.known.pop(chunk.index))
+            self.keys.append(chunk.key)
+
+    def _enough(self) -> bool:
+        return self.saving.most is not None and self.progress.written >= self.saving.most
+
+    def _outcome(self, key: str) -> list[Row]:
+        return self.loose[key] if key in self.loose else self.parts.get(key) or []
+
+    def _cut(self) -> Iterator[Row]:
+        """All outcomes in order, as far as they are wanted."""
+        left = self.saving.most
+        for key in self.keys:
+            for row in self._outcome(key):
+                if left == 0:
+                    return
+                left = left if left is None or row.kind in (REFUSED, TOLD) else left - 1
+                yield row
+
+    def _told(self, watch: Callable[[str], None]) -> Callable[[str], None]:
+        def told(text: str) -> None:
+            self.progress.say(text)
+            watch(text)
+
+        return told
+
+
+def _rows(stage: Stage, records: Iterable[Record | Row]) -> Iterator[Row]:
+    wanted = kinds_of(stage.reads)
+    for one in records:
+        row = one if isinstance(one, Row) else row_of(one)
+        if row.kind not in wanted:
+            raise UserError(f"the stage {stage.name} takes records of the kind {' or '.join(wanted)}, not {row.kind}")
+        yield row
+
+
+def _size(stage: Stage) -> int:
+    found = entry_of(stage)
+    return found.chunk if found else SEVERAL
+
+
+def _engine(stage: Stage, engine: Engine | None, context: Context) -> tuple[Engine, Context]:
+    """What runs the stage: whoever must see all, or asks a model, stays in this process."""
+    found = entry_of(stage)
+    if stage.whole or (found and found.asks):
+        return Here(), context
+    return engine or (Local(context.jobs) if context.jobs else Here()), context
+
+
+def _parts(out: Place, context: Context) -> Path:
+    """Where outcomes are kept: beside the records, or, where those are far away, in the cache."""
+    if is_local(out):
+        return Path(str(out).removeprefix("file://")) / PARTS
+    return context.cache / "parts" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(parts: Path, out: Place) -> Iterator[None]:
+    """Nobody else runs a stage into this folder meanwhile."""
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another run writes to {out}; wait for it, or name another folder with --out") from None
+        yield
+
+
+def _closable(outcomes: Iterator[Any]) -> Any:
+    """An iterator that can be closed, which ends what it started."""
+    return outcomes if hasattr(outcomes, "close") else (one for one in outcomes)

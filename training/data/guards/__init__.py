@@ -1,0 +1,1 @@
+"""What may not be trained on is refused, or taken out."""

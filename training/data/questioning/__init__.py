@@ -1,0 +1,1 @@
+"""Questions on code, and diffs to review, whose answers are known."""

@@ -1,0 +1,1 @@
+"""Repositories as data is made from them: fetched, with an environment, checked out, their tests run."""

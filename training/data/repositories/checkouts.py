@@ -1,0 +1,181 @@
+"""Sources by name, and fresh folders with the files of a task."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from assistant.errors import UserError
+from assistant.fix.changes import Changes
+from assistant.safety.confinement.cloning import cheapest
+from assistant.safety.confinement.private import private_folder, remove_abandoned
+from assistant.tasks.patched import changes_in_turn
+from assistant.workspace.git import GitReader
+from training.data.schema import Source, Task, content_id
+
+_LEFT_OUT = (
+    *(".git", ".hg", ".svn", ".venv", "venv", "node_modules", ".tox", ".nox"),
+    *("__pycache__", "*.pyc", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".coverage"),
+)
+"""What is no part of a source, though it may lie in its folder."""
+_FILE, _PROGRAM, _LINK = "100644", "100755", "120000"
+
+
+class Sources:
+    """Sources by name: those given, or those in a file or folder of records."""
+
+    def __init__(self, where: str | Path | Sequence[Source]) -> None:
+        self._where = where
+        self._known: dict[str, Source] | None = None
+
+    def get(self, name: str) -> Source:
+        """The source of that name.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self._known is None:
+            self._known = {source.name: source for source in self._read()}
+        if name not in self._known:
+            raise UserError(f"there is no source {name!r} among those given; profile it first, and say where that lies")
+        return self._known[name]
+
+    def _read(self) -> Iterator[Source]:
+        if not isinstance(self._where, str | Path):
+            yield from self._where
+        elif self._where:
+            from training.data.flow.shards import read
+
+            yield from read(Source, str(self._where))
+
+
+@contextmanager
+def checkout(source: Source, task: Task | None, cache: Path) -> Iterator[Path]:
+    """A fresh folder with the task's files: the source at its revision, `start` applied; no tests that it adds.
+
+    Without a task, the source's own files. It has the source's name, no history, and is gone afterwards, however that
+    ends; what a killed program left is removed by the next one.
+
+    Raises:
+        UserError: the revision is not there, or the start does not apply to it.
+    """
+    place = cache.resolve() / "checkouts"
+    place.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(place)
+    base = tree(source, task.provenance.revision if task else "", cache)
+    changes = changes_in_turn((task.start,), base) if task else Changes()
+    with private_folder(place) as folder:
+        root = folder / (PurePosixPath(source.name).name or "source")
+        copied(base, root)
+        lay(changes, root)
+        yield root
+
+
+def tree(source: Source, revision: str, cache: Path) -> Path:
+    """A folder with the source's files at a revision (empty: its own), which nobody may write.
+
+    That is `source.root` where the source has no history; else the commit's files, in `cache`, there for good.
+
+    Raises:
+        UserError: there is no such revision.
+    """
+    root, wanted = Path(source.root), revision or source.revision
+    if wanted.startswith("sha256:") or not (root / ".git").exists():
+        if wanted and source.revision and wanted != source.revision:
+            raise UserError(f"{source.name} has no history, so {wanted} cannot be had; profile it again")
+        return root.resolve()
+    commit = _commit(root, wanted)
+    place = cache.resolve() / "trees" / content_id("tree", commit) / root.name
+    if not place.is_dir():
+        place.parent.parent.mkdir(parents=True, exist_ok=True)
+        with private_folder(place.parent.parent) as folder:
+            _extract(root, commit, folder / "new" / root.name)
+            if not place.is_dir():
+                os.replace(folder / "new", place.parent)  # noqa: PTH105 - onto an empty folder, or nothing
+    return place
+
+
+def copied(base: Path, root: Path) -> None:
+    """Copy a source's files to `root`, sharing blocks where the disk can. Raises `UserError` if they cannot be read."""
+    try:
+        ignored = shutil.ignore_patterns(*_LEFT_OUT)
+        shutil.copytree(base, root, symlinks=True, ignore=ignored, copy_function=cheapest)
+    except (OSError, shutil.Error) as error:
+        raise UserError(f"the files of {base.name} cannot be copied: {error}") from None
+
+
+def lay(changes: Changes, root: Path) -> None:
+    """Make changes in a folder of our own."""
+    for change in changes.changes:
+        place = root / change.path
+        if change.new is None:
+            place.unlink(missing_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        _write(place, change.new.mode, change.new.content)
+
+
+def files(root: Path) -> list[str]:
+    """The paths of a source's files, sorted; links are files."""
+    found = []
+    ignored = shutil.ignore_patterns(*_LEFT_OUT)
+    for folder, folders, names in os.walk(root):
+        left_out = ignored(folder, [*folders, *names])
+        folders[:] = [name for name in folders if name not in left_out and not (Path(folder) / name).is_symlink()]
+        relative = Path(folder).relative_to(root)
+        found += [(relative / name).as_posix() for name in names if name not in left_out]
+    return sorted(found)
+
+
+def fingerprint(root: Path) -> str:
+    """``sha256:…`` of a folder's files, their names and whether they are programs; times do not count."""
+    parts: list[str | bytes] = []
+    for path in files(root):
+        place = root / path
+        mode = place.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            parts += [path, _LINK, os.fsencode(os.readlink(place))]  # noqa: PTH115
+        elif stat.S_ISREG(mode):
+            parts += [path, _PROGRAM if mode & 0o100 else _FILE, place.read_bytes()]
+    return content_id("sha256", *parts).replace("-", ":", 1)
+
+
+def _commit(root: Path, revision: str) -> str:
+    try:
+        asked = ("rev-parse", "--verify", "--quiet", f"{revision or 'HEAD'}^{{commit}}")
+        return GitReader(root).write(*asked).decode().strip()
+    except UserError:
+        raise UserError(f"{root.name} has no commit {revision}; fetch its history and try again") from None
+
+
+def _extract(root: Path, commit: str, place: Path) -> None:
+    """A commit's files as they are in git: no filter and no attribute takes part, and tests are never left out."""
+    git = GitReader(root)
+    rows = [row.partition(b"\t") for row in git.write("ls-tree", "-r", "-z", commit).split(b"\0") if row]
+    entries = [(meta.decode().split(), os.fsdecode(path)) for meta, _, path in rows]
+    blobs = [(meta[0], meta[2], path) for meta, path in entries if meta[1] == "blob"]
+    data = (
+        git.write("cat-file", "--batch", stdin="".join(f"{name}\n" for _, name, _ in blobs).encode()) if blobs else b""
+    )
+    at = 0
+    place.mkdir(parents=True)
+    for mode, _, path in blobs:
+        end = data.index(b"\n", at)
+        size = int(data[at:end].rsplit(b" ", 1)[1])
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write(target, mode, data[end + 1 : end + 1 + size])
+        at = end + size + 2
+
+
+def _write(place: Path, mode: str, content: bytes) -> None:
+    if mode == _LINK:
+        place.symlink_to(os.fsdecode(content))
+        return
+    place.write_bytes(content)
+    place.chmod(0o755 if mode == _PROGRAM else 0o644)

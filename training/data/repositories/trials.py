@@ -1,0 +1,141 @@
+"""Runs of a task's tests, before and after its solution, and what they say together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from assistant.fix.changes import Changes
+from assistant.testing.report import TestReport
+from training.data.repositories.suites import Suite, patience
+from training.data.schema import content_id
+
+
+class Unfit(Exception):
+    """A task that cannot be used: `reason` is one word, and the message one sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What tests do where nothing is wrong: those that pass in each run, those that do so in some, and seconds."""
+
+    passing: frozenset[str]
+    unsteady: frozenset[str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What tells a task's start from its solution; `reports` are the runs of the start."""
+
+    fail_to_pass: tuple[str, ...]
+    pass_to_pass: tuple[str, ...]
+    reports: tuple[TestReport, ...]
+
+
+@dataclass(slots=True)
+class References:
+    """The reference of a source's own files is the same for all its tasks: it is run once, and kept in `folder`."""
+
+    folder: Path
+    known: dict[str, asyncio.Task[Reference]] = field(default_factory=dict)
+
+    async def of(self, tests: Suite, changes: Changes, runs: int, key: Sequence[str]) -> Reference:
+        """The tests on the source with `changes`, `runs` times; `key` names source, revision and environment."""
+        if changes:
+            return await reference(tests, changes, runs)
+        name = content_id("reference", tests.bench.command, str(runs), *key)
+        if name not in self.known:
+            self.known[name] = asyncio.create_task(self._kept(tests, runs, self.folder / f"{name}.json"))
+        return await asyncio.shield(self.known[name])
+
+    async def _kept(self, tests: Suite, runs: int, place: Path) -> Reference:
+        if (kept := _read(place)) is not None:
+            return kept
+        found = await reference(tests, Changes(), runs)
+        _write(place, found)
+        return found
+
+
+async def reference(tests: Suite, changes: Changes, runs: int) -> Reference:
+    """What tests do on the source with `changes`, each time in a fresh copy."""
+    reports = [await _whole(tests, changes, number, None) for number in range(1, runs + 1)]
+    passing = [frozenset(report.passed) - frozenset(report.failed) for report in reports]
+    always = frozenset[str].intersection(*passing)
+    if not always:
+        raise Unfit("broken", reports[0].problem or "no test passes where the solution is applied")
+    return Reference(always, frozenset[str]().union(*passing) - always, max(report.seconds for report in reports))
+
+
+async def noticed(tests: Suite, changes: Changes, ids: Sequence[str], seconds: float) -> bool:
+    """Whether any of these tests fails, or does not run any more, with `changes`."""
+    report = await tests.run(changes, ids=ids, seconds=patience(seconds))
+    if report.timed_out:
+        raise Unfit("timeout", f"the tests do not end within {patience(seconds):.0f} seconds with the start applied")
+    return not set(ids) <= set(report.passed) - set(report.failed)
+
+
+async def outcome(tests: Suite, changes: Changes, known: Reference, runs: int, *, new: bool) -> Outcome:
+    """What fails with `changes` and passes without, the same in each run; `new`: tests may not even be collected.
+
+    Raises:
+        Unfit: nothing fails, too much does, not the same each time, or the tests do not end.
+    """
+    reports, fails = [], []
+    for number in range(1, runs + 1):
+        reports.append(await _whole(tests, changes, number, known.seconds))
+        fails.append(_failing(reports[-1], known, new=new))
+        if not fails[-1]:
+            break
+    if not all(fails) and not any(fails):
+        raise Unfit("not_noticed", "no test that passes with the solution fails without it")
+    if len(set(fails)) > 1:
+        raise Unfit("flaky", "not the same tests fail each time")
+    still = known.passing - fails[0]
+    return Outcome(tuple(sorted(fails[0])), tuple(sorted(still)), tuple(reports))
+
+
+def _failing(report: TestReport, known: Reference, *, new: bool) -> frozenset[str]:
+    passed = known.passing.intersection(report.passed) - frozenset(report.failed)
+    failed = known.passing.intersection(report.failed)
+    gone = known.passing - passed - failed
+    if gone and not new:
+        raise Unfit("broken", f"{len(gone)} tests do not run any more with the start applied")
+    if len(passed) * 2 < len(known.passing):
+        raise Unfit("broken", f"only {len(passed)} of {len(known.passing)} tests still pass with the start applied")
+    return failed | gone
+
+
+async def _whole(tests: Suite, changes: Changes, number: int, seconds: float | None) -> TestReport:
+    if seconds is None:
+        report = await tests.run(changes, number=number)
+    else:
+        report = await tests.run(changes, number=number, seconds=patience(seconds))
+    if report.timed_out:
+        raise Unfit("timeout", "the tests do not end in the time that they may take")
+    return report
+
+
+def _read(place: Path) -> Reference | None:
+    try:
+        found = json.loads(place.read_text("utf-8"))
+        return Reference(frozenset(found["passing"]), frozenset(found["unsteady"]), float(found["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(place: Path, found: Reference) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({name: sorted(its) if isinstance(its, frozenset) else its for name, its in asdict(found).items()})
+    with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.replace(file.name, place)  # noqa: PTH105
