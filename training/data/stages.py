@@ -61,6 +61,7 @@ STAGES: Mapping[str, Entry] = {
     "repairs": Entry("episodes", "Repairs", "steps of an agent that mends verified tasks", 4),
     "own_sessions": Entry("sessions", "OwnSessions", "the user's own sessions, where he opted in", 1),
     "synthesize": Entry("synthesize", "Synthesize", "solver, thinker and critic over any engine", 16, asks=True),
+    "pick": Entry("pick", "Pick", "a few records of each kind and difficulty"),
     "rollouts": Entry("rollouts", "Rollouts", "several tries at each task in each mode", 16, asks=True),
     "vote": Entry("vote", "Vote", "each task's mode by how often it was solved in either"),
     "judges": Entry("modes.judges", "Judges", "judge texts written by a model", 16, asks=True),
