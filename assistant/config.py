@@ -33,7 +33,7 @@ class Settings:
     tokens: of one judge, of one thought (None: three quarters of `max_tokens`), of all thoughts of a session.
     `hold_format` has a server hold replies to KAT's format by a grammar, for models that never learned it.
     `run_tokens` and `run_seconds` limit what one message may take. `think_rules` are the user's own rules on thinking,
-    `think_without` names built-in ones that do not count.
+    `think_without` names built-in ones that do not count. `own_sessions` lets training data be made of one's sessions.
     A plain dataclass, because the first screen waits for it.
     """
 
@@ -63,6 +63,7 @@ class Settings:
     run_seconds: float | None = None
     think_rules: tuple[UserRule, ...] = ()
     think_without: tuple[str, ...] = ()
+    own_sessions: bool = False
 
 
 NAMES = tuple(field.name for field in fields(Settings))

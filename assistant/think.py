@@ -18,7 +18,7 @@ _STEPS = r"step[- ]by[- ]step"
 _NOT = r"(?:don['’]?t|do not)"
 _OFF_WORDS = (
     r"(?:(?<!要)不要|不用|不必|不需要|无需|无须|别)(?:(?:一步一?步|逐步|仔细|深入|认真|反复)地?(?:思考|推理|分析|想)?|思考|推理|多想|想太多)|"
-    r"(?<!不要)(?<!别)直接(?:回答|告诉|给出|说)|跳过(?:思考|推理)|(?:马上|立刻|立即)(?:回答|告诉我)|只(?:要|给我|需要?)答案(?=[,,。.!!;;\s]|就|即可|$)|"
+    r"(?<!不要)(?<!别)直接(?:回答|告诉|给出|说)|跳过(?:思考|推理)|(?:马上|立刻|立即)(?:回答|告诉我)|只(?:要|给我|需要?)答案(?=[,，。.!！;；\s]|就|即可|$)|"
     r"(?<!n't )(?<!n’t )(?<!not )\banswer (?:me )?directly\b|\bjust answer\b|"
     # a server that must answer at once is no wish, so this one is read where a person would command it
     r"(?:^|[.!?;:,\n]\s*|\b(?:please|just|maybe|and|can you|could you) )(?:answer|reply)(?: me)? "

@@ -62,7 +62,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         UserError: a key is unknown (the nearest is named), missing, or has a value of another type.
     """
     hints, known = get_type_hints(kind), {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
-    at = f"[{where}] " if where else ""
+    at = f"[{where}] " if where else "the recipe "
     for name in values:
         if name not in known:
             raise UserError(f"{at}has no {name!r}; {nearest(name, known)}")
@@ -209,7 +209,7 @@ def _plain(thing: Any) -> Any:
 def _tables(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     values = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
     lines = ["", f"[{'.'.join(map(_key, path))}]"] if path and (values or not table) else []
-    lines += [f"{_key(name)} = {_literal(value)}" for name, value in values.items()]
+    lines += [f"{_key(name)} = {literal(value)}" for name, value in values.items()]
     for name, value in table.items():
         if isinstance(value, Mapping):
             lines += _tables(value, (*path, name))
@@ -217,19 +217,22 @@ def _tables(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _literal(name)
+    return name if _BARE.fullmatch(name) else literal(name)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value as TOML writes it."""
     match value:
         case bool():
             return str(value).lower()
         case str():
             return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
-        case list():
-            return f"[{', '.join(map(_literal, value))}]"
+        case list() | tuple():
+            return f"[{', '.join(map(literal, value))}]"
+        case Mapping() if not value:
+            return "{}"
         case Mapping():
-            return f"{{ {', '.join(f'{_key(name)} = {_literal(one)}' for name, one in value.items())} }}"
+            return f"{{ {', '.join(f'{_key(name)} = {literal(one)}' for name, one in value.items())} }}"
     return str(value)
 
 

@@ -62,6 +62,8 @@ class Views:
     repository: Path
     folder: Path
     kind: Kind
+    under: tuple[Path, ...] = ()
+    """Folders that are laid over the repository in each view, below its changes."""
 
     @contextmanager
     def view(self, changes: Changes) -> Iterator[View]:
@@ -80,16 +82,16 @@ class Views:
 
     @contextmanager
     def layers(self, changes: Changes) -> Iterator[tuple[Path, ...]]:
-        """Folders to lay over the repository so that `changes` are seen there; none for no changes."""
+        """Folders to lay over the repository so that `changes` are seen there; none for no changes but `under`."""
         if not changes:
-            yield ()
+            yield self.under
             return
         with private_folder(self.folder) as layer:
             for change in changes.changes:
                 _write(change, layer, self.repository)
             for change in changes.changes:
                 _take_away(change, layer, self.repository)
-            yield (layer,)
+            yield (*self.under, layer)
 
     def _view(self, folder: Path, stack: ExitStack) -> View:
         if self.kind == "overlay":

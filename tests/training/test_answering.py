@@ -11,6 +11,7 @@ from assistant.think import wish_in
 from model.dialects import dialect
 from model.format import Mode, ThinkRequest
 from training.data.answering import Answering
+from training.data.asking.posing import code_of
 from training.data.schema import Provenance, Refused, Sample, Tags, Task, TaskKind, Verification, as_line
 from training.data.stage import Context
 
@@ -102,6 +103,13 @@ def test_the_same_again_in_any_order() -> None:
     once = {sample.id: as_line(sample) for sample in answered(TASKS)}
     again = {sample.id: as_line(sample) for sample in answered(TASKS[::-1])}
     assert once == again
+
+
+def test_code_with_fences_in_it_is_fenced_and_read_back() -> None:
+    code = 'def f():\n    """Say it.\n\n    ```pycon\n    >>> f()\n    ```\n    """\n'
+    (sample,) = answered([replace(task(1, "writing"), answer=code)], regimes="off", wishes=0.0)
+    assert sample.answer == f"````python\n{code}````"
+    assert code_of(sample.answer) == code
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from model.prompt import Message
 from training import recipe as recipes
 from training.commands.data import app
 from training.data.flow import shards
-from training.data.schema import Provenance, Sample, Tags, Task, content_id
+from training.data.schema import Provenance, Sample, Tags, Task, as_line, content_id
 from training.data.stages import STAGES
 
 
@@ -78,10 +79,16 @@ def test_a_stage_by_itself(tmp_path, capsys):
     [
         (["mutat"], "No such command 'mutat'. Did you mean"),
         (["leaks", "--out", "x"], "Missing option '--from'"),
-        (["leaks", "--from", "nowhere", "--out", "x"], "nowhere is not there"),
-        (["tag", "--from", "nowhere", "--out", "x", "--set", "sed=1"], "has no 'sed'; did you mean 'seed'?"),
-        (["tag", "--from", "nowhere", "--out", "x", "--set", "seed=one"], "cannot be 'one': it is a whole number"),
-        (["run", "nowhere.toml"], "the recipe nowhere.toml cannot be read: No such file"),
+        (["leaks", "--from", "nowhere", "--out", "nothing"], "nowhere is not there"),
+        (["tag", "--from", "nowhere", "--out", "nothing", "--set", "sed=1"], "has no 'sed'; did you mean 'seed'?"),
+        (
+            ["tag", "--from", "nowhere", "--out", "nothing", "--set", "seed=one"],
+            "cannot be 'one': it is a whole number",
+        ),
+        (["run", "nowhere.toml"], "there is no recipe nowhere.toml"),
+        (["run", "nano-dta"], "did you mean 'nano-data'?"),
+        (["run", "nano-data", "--set", "engine=bogus"], "'bogus' is no engine"),
+        (["hashes", "ours", "nowhere"], "nowhere cannot be read"),
         (["run", "nano-data", "--set", "stages.mix.siez=1"], "[stages.mix] has no 'siez'; did you mean 'size'?"),
         (["preview", "nowhere"], "nowhere is not there"),
         ([], "kat train data needs one of run"),
@@ -90,12 +97,51 @@ def test_a_stage_by_itself(tmp_path, capsys):
 def test_mistakes_name_what_to_do(words, sentence, capsys):
     assert run(["train", "data", *words]) == Exit.BAD_INPUT
     assert sentence in capsys.readouterr().err
+    assert not Path("nothing").exists()
 
 
 def test_wrong_records_are_refused_by_kind(tmp_path, capsys):
     where = _samples(tmp_path / "samples")
     assert run(["train", "data", "leaks", "--from", where, "--out", str(tmp_path / "out")]) == Exit.BAD_INPUT
     assert "takes records of the kind task, not sample" in capsys.readouterr().err
+
+
+def test_a_file_is_read_as_what_it_holds_and_named_where_it_is_broken(tmp_path, capsys):
+    _samples(tmp_path / "samples")
+    command = ["train", "data", "scrub", "--out", str(tmp_path / "out"), "--jobs", "0", "--from"]
+    assert run([*command, str(tmp_path / "samples/part-00000.parquet")]) == Exit.DONE
+    assert len(list(shards.read(Sample, tmp_path / "out"))) == 8
+    (tmp_path / "broken.jsonl").write_text(as_line(_task(1)) + '\n{"id": 1}\n')
+    assert run([*command, str(tmp_path / "broken.jsonl")]) == Exit.BAD_INPUT
+    assert f"record 2 of {tmp_path}/broken.jsonl: this is no task" in capsys.readouterr().err
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    assert run(["train", "data", "stats", str(tmp_path / "broken.parquet")]) == Exit.BAD_INPUT
+    assert "broken.parquet cannot be read: this is no Parquet file" in capsys.readouterr().err
+
+
+def test_help_of_a_stage_shows_its_own_options(capsys):
+    assert run(["train", "data", "mix", "--help"]) == Exit.DONE
+    shown = capsys.readouterr().out
+    assert "off      0.652" in shown
+    assert "reads   sample" in shown
+    assert "`size` is how many" in shown
+    assert run(["train", "data", "--help"]) == Exit.DONE
+    assert "hold out by time and by module" in capsys.readouterr().out
+
+
+def test_a_benchmark_of_ones_own_is_kept_out(tmp_path, capsys):
+    secret = "a task of our own that nobody may ever see in any data that is trained on, whatever it is made from"
+    (tmp_path / "ours.jsonl").write_text(json.dumps({"prompt": secret}) + "\n")
+    made = tmp_path / "list.json"
+    assert run(["train", "data", "hashes", "Ours", str(tmp_path / "ours.jsonl"), "--out", str(made)]) == Exit.DONE
+    assert "nobody" not in made.read_text()
+    shards.write([_task(1), replace(_task(2), statement=f"{secret}, says he.")], tmp_path / "tasks", kind="task")
+    command = ["train", "data", "contamination", "--from", str(tmp_path / "tasks"), "--out", str(tmp_path / "out")]
+    assert run([*command, "--jobs", "0", "--set", f'lists=["{made}"]', "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["refused"] == {"contaminated": 1}
+    assert (
+        run(["train", "data", "hashes", "Ours", str(made), "--out", str(tmp_path / "no/list.json")]) == Exit.BAD_INPUT
+    )
 
 
 def test_preview_stats_and_export(tmp_path, capsys):
@@ -110,7 +156,8 @@ def test_preview_stats_and_export(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["by"]["mode"]["off"]["count"] == 6
     assert run(["train", "data", "export", where, "--out", str(tmp_path / "text")]) == Exit.DONE
     assert len((tmp_path / "text/samples.jsonl").read_text().splitlines()) == 8
-    assert run(["train", "data", "preview", where, "--family", "none"]) == Exit.BAD_INPUT
+    assert run(["train", "data", "preview", where, "--family", "questoin"]) == Exit.BAD_INPUT
+    assert "has no family 'questoin'; did you mean 'question'?" in capsys.readouterr().err
 
 
 def test_a_recipe_is_resolved_run_and_not_run_twice(tmp_path, capsys):
@@ -142,7 +189,7 @@ def test_a_recipe_is_resolved_run_and_not_run_twice(tmp_path, capsys):
 
 def test_commands_are_those_of_the_table():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert names >= {name.replace("_", "-") for name in STAGES} | {"run", "preview", "stats", "export"}
+    assert names >= {name.replace("_", "-") for name in STAGES} | {"run", "preview", "stats", "export", "hashes"}
 
 
 def test_nobody_else_waits_for_training():

@@ -5,12 +5,15 @@ import asyncio
 import random
 import re
 import shutil
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from assistant.config import Settings
 from assistant.opening import Place, open_pilot
+from assistant.safety.sandbox import detect
 from assistant.workspace.plain_git import plain_git
 from model.dialects import dialect
 from model.format import Mode, ThinkRequest
@@ -20,7 +23,7 @@ from training.data.experts.expert import Library, Part, call
 from training.data.experts.looking import LOOKING
 from training.data.experts.playing import NEUTRAL, Expert, Turn, stand
 from training.data.experts.restoring import docstrings, hints
-from training.data.experts.steady import Astray
+from training.data.experts.steady import Astray, Steady
 from training.data.schema import Provenance, Refused, Sample, Source, Task, as_line
 from training.data.stage import Context
 
@@ -321,3 +324,19 @@ def _patch(old, new):
     row = SHAPES.split("\n").index("        amount += value") + 1
     head = f"--- a/shop/shapes.py\n+++ b/shop/shapes.py\n@@ -{row - 1},3 +{row - 1},3 @@\n"
     return f"{head}     for value in values:\n-{old}\n+{new}\n     return amount\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "holds"),
+    [
+        ("assert {1, 2} == {1}", True),
+        ("assert {(1, None), (2, 2)} == set()", False),
+        ("assert {(1, 2), ...} == set()", False),
+        ("Extra items in the left set:\n(1, None)", False),
+        (f"at {datetime.now(UTC).date().isoformat()}", False),
+    ],
+)
+def test_output_that_would_differ_is_not_used(tmp_path: Path, shown: str, holds: bool) -> None:
+    sandbox = Steady.over(detect(tmp_path), ())
+    with nullcontext() if holds else pytest.raises(Astray):
+        assert asyncio.run(sandbox.run(["printf", "%s", shown], timeout=30)).output == shown

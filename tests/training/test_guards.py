@@ -27,7 +27,7 @@ from training.data.guards.scrub import Scrub, scrub_text
 from training.data.guards.splits import Splits
 from training.data.guards.tampering import check
 from training.data.repositories.diffs import unified
-from training.data.schema import Provenance, Refused, Sample, Source, Task
+from training.data.schema import UNVERIFIED, Provenance, Refused, Sample, Source, Tags, Task
 
 FIX = unified("pack/best.py", WRONG, RIGHT)
 
@@ -185,6 +185,10 @@ def test_splits_by_time_and_by_module() -> None:
     assert "large" not in drawn
     assert set(drawn.values()) == {"test", "valid"}
     assert next(iter(Splits()([sample(split="test")], HERE))).split == "test"  # type: ignore[union-attr]
+    untested = replace(rows[-1], tags=Tags(UNVERIFIED))
+    (refused,) = Splits(newer="2026-01-01")([untested], HERE)
+    assert isinstance(refused, Refused)
+    assert refused.reason == UNVERIFIED
     with pytest.raises(UserError, match="is no date"):
         next(iter(Splits(newer="soon")([], HERE)), None)
 

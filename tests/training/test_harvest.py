@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.tasks.patched import changes_of
+from training.data.guards.leaks import leak
 from training.data.harvest import UNVERIFIED, Harvest
 from training.data.questioning.issue_words import expected, statement
 from training.data.repositories.diffs import changed, files, hunks, rows, unified
@@ -227,6 +228,40 @@ def test_numbers_hashes_and_handles_never_stay(said, marks, seed):
 )
 def test_what_says_nothing_is_no_statement(message):
     assert statement(message, (), random.Random(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("fix: mean loses the last value of a list", ("mean loses the last value of a list", "bug|wrong|problem|fix")),
+        ("fix(stats): the order of equal values", ("the order of equal values", "fix|bug|right")),
+        ("stats.mean: handle lists of one value", ("handle lists of one value", "`stats.mean`")),
+        ("Added support for lists of words", ("add support for lists of words", "")),
+        ("Fix #12: the order of equal values", ("the order of equal values", "fix|bug|right")),
+        ("feat: lists of words have a mean too", ("lists of words have a mean too", "wanted|goal|miss")),
+        ("修复\uff1a空列表的平均值不应出错", ("空列表的平均值不应出错", "修复|缺陷")),
+        ("支持空列表的平均值计算", ("请支持空列表|能否支持空列表|支持空列表", "")),
+    ],
+)
+def test_a_message_is_said_as_a_wish_or_as_a_fault(message, said):
+    for seed in range(8):
+        made = statement(message, (), random.Random(seed))
+        assert made is not None
+        assert all(re.search(part, made, re.IGNORECASE) for part in said), made
+        if re.search("[\u4e00-\u9fff]", message):
+            assert not re.search("[A-Za-z]", made)
+
+
+def test_what_is_new_is_asked_for_by_its_docstring_where_the_message_says_nothing(repository):
+    code = (
+        CODE + '\n\ndef middle(xs):\n    """The median of a list of numbers."""\n    return sorted(xs)[len(xs) // 2]\n'
+    )
+    tests = TESTS.replace("mean\n", "mean, middle\n", 1) + "\n\ndef test_middle():\n    assert middle([1]) == 1\n"
+    repository.commit("Add middle()", stats_py=code, tests__test_stats_py=tests)
+    (task,), _ = harvest(repository)
+    assert "`middle`" in task.statement
+    assert "The median of a list of numbers." in task.statement
+    assert leak(task.statement, task.solution, task.tests_patch) is None
 
 
 def test_a_subject_that_names_what_only_the_fix_has_is_none():

@@ -167,7 +167,7 @@ def test_a_head_that_the_model_changed_stays_as_it_was(source):
 
 
 def test_without_an_engine_or_tests_it_says_so(source):
-    with pytest.raises(UserError, match="--engine"):
+    with pytest.raises(UserError, match="--teacher"):
         list(Invent()([source], here(source)))
     (refused,) = Invent()([replace(source, functions=())], here(source))
     assert refused.reason == "uncovered"

@@ -197,7 +197,7 @@ def test_a_verified_task_becomes_a_repair(source: Source, tmp_path: Path, known:
     assert isinstance(off, Sample)
     assert isinstance(on, Sample)
     row = CODE[: CODE.index("if not self.inside")].count("\n") + 1
-    assert off.answer == on.answer == f"{row}: if not self.inside(x + dx, y + dy):"
+    assert off.answer == on.answer == f"{row}:             if not self.inside(x + dx, y + dy):"
     question = off.messages[1].content
     assert f"{row}:             if self.inside(x + dx, y + dy):" in question
     assert "The issue: neighbours() finds cells outside.\n\nThe test" in question

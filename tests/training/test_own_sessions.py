@@ -15,7 +15,7 @@ from training.data.experts.expert import call
 from training.data.experts.playing import Expert, Turn
 from training.data.own.outcomes import outcomes
 from training.data.schema import Preference, Refused, Sample, Source, as_line
-from training.data.sessions import OwnSessions, opted_in
+from training.data.sessions import OwnSessions
 from training.data.stage import Context
 
 MAIL, KEY = "ada.lovelace@analytical.org", "sk-live-9fK2mQ7xVb4TzR8wLp3N"
@@ -97,11 +97,11 @@ def test_nothing_is_read_before_the_user_says_so(session, tmp_path, monkeypatch)
     stage = OwnSessions(journals=str(journals))
     with pytest.raises(UserError, match="only used if you say so"):
         next(stage([source], Context(tmp_path)))
-    (tmp_path / "training.toml").write_text("sessions = true\n")
+    (tmp_path / "config.toml").write_text("own_sessions = true\n")
     assert [*stage([source], Context(tmp_path))]
-    (tmp_path / "training.toml").write_text('sessions = "yes"\n')
+    (tmp_path / "config.toml").write_text('own_sessions = "yes"\n')
     with pytest.raises(UserError, match="true or false"):
-        opted_in({"KAT_CONFIG": str(tmp_path)})
+        next(stage([source], Context(tmp_path)))
 
 
 def test_only_the_run_whose_tests_passed_gives_samples(found):

@@ -38,7 +38,7 @@ def test_sources_without_usable_tests_are_refused(tmp_path):
     found = [*Profile(environments=False)(given, Context(tmp_path / "cache"))]
     assert [(each.id, each.reason) for each in found if isinstance(each, Refused)] == [
         ("none", "no_tests"),
-        ("away", "no_tests"),
+        ("away", "missing"),
         ("shop", "broken"),
     ]
 
@@ -70,6 +70,12 @@ def test_what_tests_need(tmp_path):
         '[[package]]\nname = "attrs"\nversion = "25.1"\n[[package]]\nname = "my_pkg"\nversion = "1.2"\n'
         '[[package]]\nname = "two"\nversion = "1"\n[[package]]\nname = "two"\nversion = "2"\n'
     )
+    (tmp_path / "requirements-tests.txt").symlink_to("/etc/hosts")
+    (tmp_path / "requirements-more.txt").write_text("evil @ https://evil.example/evil.whl\nodd --config-settings=a\n")
+    assert needs(tmp_path).requirements == found.requirements
+    (tmp_path / "pyproject.toml").write_text(PROJECT.replace("my.pkg", "../../up"))
+    assert (needs(tmp_path).name, needs(tmp_path).metadata) == ("", "")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
     locked = needs(tmp_path)
     assert locked.pinned == ("attrs==25.1",)
     assert key(locked) != key(found)
@@ -124,6 +130,36 @@ def test_a_checkout_is_fresh_and_of_its_revision(history, tmp_path):
     astray = replace(task, start=start.replace("-one", "-two"))
     with pytest.raises(UserError, match="does not apply"), checkout(history, astray, cache):
         pass
+
+
+@pytest.mark.parametrize("names", [("..", "b.txt"), ("link", "link/b.txt"), ("a.txt", "a.txt")])
+def test_names_that_lead_elsewhere_are_refused(history, tmp_path, names):
+    """Trees as no git would write them: a way up, a file behind a link, one name twice."""
+    git = ("git", "-C", history.root, "-c", "user.name=a", "-c", "user.email=a@b")
+
+    def ran(*arguments, data=b""):
+        return subprocess.run([*git, *arguments], input=data, capture_output=True, check=True).stdout.strip().decode()
+
+    (tmp_path / "elsewhere").mkdir()
+    blob, link = (
+        ran("hash-object", "-w", "--stdin", data=data) for data in (b"x", str(tmp_path / "elsewhere").encode())
+    )
+
+    def made(*entries):
+        data = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(sha) for mode, name, sha in entries)
+        return ran("hash-object", "-t", "tree", "-w", "--literally", "--stdin", data=data)
+
+    match names:
+        case "..", name:
+            crafted = made(("40000", "..", made(("100644", name, blob))))
+        case "link", _:
+            crafted = made(("120000", "link", link), ("40000", "link", made(("100644", "b.txt", blob))))
+        case _:
+            crafted = made(("120000", "a.txt", link), ("100644", "a.txt", blob))
+    commit = ran("commit-tree", "-m", "crafted", crafted)
+    with pytest.raises(UserError, match="leads elsewhere"):
+        tree(history, commit, tmp_path / "cache")
+    assert not [*(tmp_path / "elsewhere").iterdir()]
 
 
 def test_sources_are_found_by_name():

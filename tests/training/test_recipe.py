@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import pytest
 
 from assistant.errors import UserError
 from model.format import ThinkRequest
+from training.data.flow.running import kinds_of
 from training.data.pipeline import DataRecipe, steps
 from training.data.schema import KINDS
 from training.data.stages import STAGES
@@ -100,6 +102,10 @@ def test_what_is_missing_unreadable_or_a_circle_is_said(tmp_path):
             "no stage above it has that name",
         ),
         ({"questions": {"limit": 0}}, "stages.questions.limit cannot be 0"),
+        ({"../q": {"use": "questions"}}, "cannot be a name"),
+        ({"leaks": {}}, "stages.leaks takes records of the kind task; sources gives source"),
+        ({"licences": {}, "mix": {"from": "licences"}}, "kind sample; licences gives source"),
+        ({"questions": {}, "splits": {"from": "questions"}, "mix": {"from": "splits"}}, "splits gives task"),
     ],
 )
 def test_a_pipeline_is_checked_before_anything_runs(stages, sentence, tmp_path):
@@ -111,7 +117,7 @@ def test_seeds_and_references_reach_the_stages(tmp_path):
     stages = {"q": {"use": "questions"}, "a": {"use": "answering", "from": "q", "seed": 9}}
     plan = steps(DataRecipe("x", 7, stages=stages), tmp_path)
     assert [step.stage.seed for step in plan] == [7, 9]
-    vote = {"s": {"use": "answering"}, "v": {"use": "vote", "from": ["s"], "rollouts": "@s"}}
+    vote = {"s": {"use": "mistakes"}, "v": {"use": "vote", "from": ["s"], "rollouts": "@s"}}
     assert steps(DataRecipe("x", stages=vote), tmp_path)[1].stage.rollouts == str(tmp_path / "s")
 
 
@@ -120,6 +126,20 @@ def test_shipped_recipes_are_short_and_resolve(path, tmp_path):
     assert len(path.read_text().splitlines()) <= 40
     plan = steps(build(DataRecipe, layers(path, environ={})), tmp_path)
     assert plan[-1].name == "mix"
+
+
+def test_the_page_shows_all_stages_and_all_fields():
+    page = (RECIPES.parents[1] / "docs/training-data.md").read_text("utf-8")
+    assert len(page.splitlines()) < 200
+    for name, entry in STAGES.items():
+        made_by, asks = entry.load(), "; asks a model" if entry.asks else ""
+        reads, writes = (", ".join(kinds_of(kind)) for kind in (made_by.reads, made_by.writes))
+        way = reads if reads == writes else f"{reads} → {writes}"
+        assert f"| `{name}` | {entry.says}{asks} | {way} |" in page
+    commands = (RECIPES.parents[1] / "docs/commands.md").read_text("utf-8").partition("\nStages: ")[2].split("`")[0]
+    assert re.findall(r"[\w-]+", commands) == [name.replace("_", "-") for name in STAGES]
+    for kind, record in KINDS.items():
+        assert f"| {kind} | {', '.join(field.name for field in fields(record))} |" in page
 
 
 def test_the_table_of_stages_tells_the_truth():

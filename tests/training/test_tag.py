@@ -1,5 +1,6 @@
 """What tasks are about, and how the user's wish about thinking is put into words and read."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -74,6 +75,7 @@ def test_a_phrase_keeps_its_meaning_beside_a_question(seed, wish, language, plac
         ("There is no reasoning behind this constant", AUTO),
         ("别想太多,先给我结果", OFF),
         ("Do not think it through, just say it", OFF),
+        ("只要答案，别解释", OFF),
     ],
 )
 def test_words_that_are_none_of_ours(words, wish):
@@ -91,6 +93,20 @@ def test_tasks_are_tagged_by_what_can_be_measured():
     assert tags.difficulty == "easy"
     assert tags_of(replace(TASK, statement="修复错误")).language == "zh"
     assert tags_of(replace(TASK, tags=replace(TASK.tags, type="unverified"))).type == "unverified"
+
+
+def test_mutants_that_no_test_notices_make_a_task_harder(tmp_path):
+    mutants = [replace(TASK, id=f"m{number}") for number in range(4)]
+    write(mutants, tmp_path / "mutants", kind="task")
+    write(mutants[:1], tmp_path / "verified", kind="task")
+    reasons = {"m1": "not_noticed", "m2": "timeout", "m3": "not_noticed"}
+    rows = [json.dumps({"id": name, "reason": reason, "detail": ""}) for name, reason in reasons.items()]
+    (tmp_path / "verified" / "refused.jsonl").write_text("\n".join(rows))
+    stage = Tag(mutants=str(tmp_path / "mutants"), verified=str(tmp_path / "verified"))
+    elsewhere = replace(TASK, provenance=replace(TASK.provenance, function="other"))
+    seen, unknown = stage([mutants[0], elsewhere], Context(tmp_path))
+    assert seen.tags.measures["survived"] == 0.5
+    assert "survived" not in unknown.tags.measures
 
 
 @pytest.mark.parametrize(

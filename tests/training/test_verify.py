@@ -1,5 +1,6 @@
 """Tasks that hold, and those that do not, each with its reason."""
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_each_task_holds_or_is_refused_with_the_reason(source, place):
     assert as_line(again) == as_line(task)
 
 
+UNREADABLE_SO_FAR = """diff --git a/test_imported.py b/test_imported.py
+new file mode 100644
+--- /dev/null
++++ b/test_imported.py
+@@ -0,0 +1,4 @@
++from shop import double
++
++def test_twice():
++    assert double(double(1)) == 4
+"""
+
+
 def test_a_commit_brings_tests_of_its_own(tmp_path):
     source = small_source(tmp_path)
     root = Path(source.root)
@@ -97,11 +110,12 @@ def test_a_commit_brings_tests_of_its_own(tmp_path):
         "Add a function that doubles.",
         Provenance("shop", head),
         solution=unified("shop.py", code, f"{code}\n\ndef double(a):\n    return a * 2\n"),
-        tests_patch=unified("test_shop.py", tests, f"{tests}\ndef test_double():\n    assert shop.double(2) == 4\n"),
+        tests_patch=unified("test_shop.py", tests, f"{tests}\ndef test_double():\n    assert shop.double(2) == 4\n")
+        + UNREADABLE_SO_FAR,
     )
     (found,) = Verify(runs=1, sources=(replace(source, revision=head),))([task], Context(tmp_path / "cache"))
     assert isinstance(found, Task)
-    assert found.fail_to_pass == ("test_shop.py::test_double",)
+    assert found.fail_to_pass == ("test_imported.py::test_twice", "test_shop.py::test_double")
     assert (len(found.pass_to_pass), found.statement) == (4, "Add a function that doubles.")
 
 
@@ -135,5 +149,9 @@ def test_what_is_quoted_of_a_failure_is_the_same_each_time():
     steady = statement("t", ("t.py::test_other",), [report(), report()])
     assert "E       assert {}" in steady
     moving = statement("t", ("t.py::test_other",), [report(), report(OUTPUT.replace("assert {}", "assert []"))])
+    chinese = statement("t", ("t.py::test_other", "t.py::test_total"), [report()], "zh")
+    assert re.search("[\u4e00-\u9fff]", chinese)
+    assert not re.search("[A-Z][a-z]", chinese)
+    assert "`t.py::test_other`" in chinese
     assert steady.startswith(moving)
     assert "```" not in moving

@@ -16,6 +16,7 @@ from training.data.flow.shards import put, read
 from training.data.preview import Chosen, coloured, headline, legend
 from training.data.schema import Sample
 from training.data.stats import COLUMNS, counted
+from training.near import nearest
 
 __all__ = ["Chosen", "export", "preview", "stats"]
 
@@ -26,12 +27,22 @@ def preview(place: str, chosen: Chosen, dialect: str, *, whole: bool) -> int:
     samples = chosen.of(read(Sample, place))
     screen = console()
     if not samples:
-        raise UserError(f"no sample in {place} fits; leave --family or --mode out, or see `kat train data stats`")
+        raise UserError(_none_fits(place, chosen))
     screen.print(legend())
     for sample in samples:
+        screen.print()
         screen.rule(headline(sample), align="left", style="dim")
-        screen.print(coloured(sample, speaks, whole=whole), soft_wrap=True)
+        screen.print(coloured(sample, speaks, whole=whole), soft_wrap=not screen.is_terminal)
     return Exit.DONE
+
+
+def _none_fits(place: str, chosen: Chosen) -> str:
+    families = sorted({sample.family for sample in read(Sample, place)})
+    if not families:
+        return f"{place} holds no samples at all; its report.json and refused.jsonl say why"
+    if chosen.family is not None and chosen.family not in families:
+        return f"{place} has no family {chosen.family!r}; {nearest(chosen.family, families)}"
+    return f"no sample in {place} fits; leave --family or --mode out, or see `kat train data stats`"
 
 
 def stats(place: str, *, json_: bool) -> int:

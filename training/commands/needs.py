@@ -9,6 +9,7 @@ from assistant.errors import UserError
 
 _EXTRAS = {
     "pyarrow": "train",
+    "numpy": "train",
     "fsspec": "train",
     "datasketch": "train",
     "identify": "train",
@@ -28,8 +29,12 @@ def installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        extra = _EXTRAS[package]
-        raise UserError(f"this needs {package}, which is not installed: pip install 'kat-pilot[{extra}]'") from None
+        raise UserError(missing(error)) from None
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """The sentence. Raises the error itself if no extra brings what it misses."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        raise error
+    return f"this needs {package}, which is not installed: pip install 'kat-pilot[{_EXTRAS[package]}]'"

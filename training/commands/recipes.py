@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from training.commands.stage import show
 from training.data.flow.reporting import Report
 from training.data.pipeline import DataRecipe, Way, run_all, steps
 from training.data.stage import Context
+from training.near import nearest
 from training.recipe import build, layers, shown
 
 ROW = 8_192
@@ -42,17 +44,16 @@ def run(wanted: Wanted) -> int:
     recipe = replace(recipe, engine=wanted.teacher or recipe.engine, model=wanted.model or recipe.model)
     out = (wanted.out or Path(recipe.name)).absolute()
     plan = steps(recipe, out)
+    opens = opener(recipe.engine, recipe.model) if any(step.asks for step in plan) else None
     if wanted.dry_run:
         tables = {step.name: step.shown() for step in plan}
         sys.stdout.write(shown({**asdict(recipe), "stages": tables}))
         return Exit.DONE
-    opens = opener(recipe.engine, recipe.model) if any(step.asks for step in plan) else None
     context = Context(cache_dir(os.environ), wanted.jobs)
     way = Way(context, runner(wanted.runner, wanted.jobs), opens, opens.asked if opens else "")
     with resumable("the same command"):
         reports = run_all(recipe, out, way, path.parent)
-        card = _card(recipe.name, reports, out, plan[-1].name)
-        _packed(out, plan[-1].name)
+        card = _finished(wanted, recipe.name, reports, out, plan[-1].name)
     show(reports, wanted.json)
     if not wanted.json:
         sys.stdout.write(card)
@@ -60,11 +61,31 @@ def run(wanted: Wanted) -> int:
 
 
 def found(recipe: Path) -> Path:
-    """The recipe's file: as named, or among those that come with the program."""
-    shipped = SHIPPED / f"{recipe.name.removesuffix('.toml')}.toml"
-    if recipe.exists() or not shipped.is_file():
+    """The recipe's file: as named, or among those that come with the program.
+
+    Raises:
+        UserError: there is none; the nearest is named.
+    """
+    if recipe.is_file():
         return recipe
-    return shipped
+    name, ours = recipe.name.removesuffix(".toml"), {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+    if name not in ours:
+        raise UserError(f"there is no recipe {recipe}, nor one of that name with kat; {nearest(name, ours)}")
+    return ours[name]
+
+
+def _finished(wanted: Wanted, name: str, reports: list[Report], out: Path, last: str) -> str:
+    """The card and the packing plan of the last stage's samples; nothing where it wrote other records."""
+    from training.data.flow.shards import manifest_of
+
+    manifest = manifest_of(out / last)
+    if manifest is None or manifest.kind != "sample":
+        print(f"no card: the last stage, {last}, wrote no samples; end with one that does, like mix", file=sys.stderr)
+        return ""
+    _packed(out, last)
+    sets = [word for one in wanted.sets for word in ("--set", one)]
+    again = shlex.join(["kat", "train", "data", "run", wanted.recipe.name, *sets])
+    return _card(name, reports, out, last, again)
 
 
 def _packed(out: Path, last: str) -> None:
@@ -78,15 +99,12 @@ def _packed(out: Path, last: str) -> None:
     print(packing.said(), file=sys.stderr)
 
 
-def _card(name: str, reports: list[Report], out: Path, last: str) -> str:
+def _card(name: str, reports: list[Report], out: Path, last: str, again: str) -> str:
     """The card of the last stage's samples, written to `out` too."""
     from training.data.card import render
-    from training.data.flow.shards import manifest_of, put, read
+    from training.data.flow.shards import put, read
     from training.data.schema import Sample
 
-    manifest = manifest_of(out / last)
-    if manifest is None or manifest.kind != "sample":
-        raise UserError(f"the last stage of the recipe, {last}, wrote no samples; end with one that does, like mix")
-    card = render(read(Sample, out / last), reports, name=name, again=f"kat train data run {name}")
+    card = render(read(Sample, out / last), reports, name=name, again=again)
     put(out, "card.md", card)
     return card

@@ -14,7 +14,7 @@ from assistant.errors import Exit
 from training.commands.opening import cache_dir, opener, resumable, runner
 from training.data.flow.gathering import rows_from
 from training.data.flow.progress import Progress
-from training.data.flow.reporting import COLUMNS, Report
+from training.data.flow.reporting import COLUMNS, Report, first_refusal
 from training.data.flow.running import Saving, kinds_of
 from training.data.flow.running import run as run_stage
 from training.data.flow.shards import manifest_of
@@ -61,6 +61,8 @@ def run(wanted: Wanted) -> int:
             asked=asks.asked if asks else "",
         )
     show([report], wanted.json)
+    if not report.written and (why := first_refusal(os.fspath(wanted.out))):
+        print(f"nothing came of it: {why}", file=sys.stderr)
     return Exit.DONE if report.written or not report.read else Exit.NOT_ACHIEVED
 
 

@@ -25,7 +25,7 @@ _PREFILLED = 0.3
 _TYPES: Mapping[TaskKind, str] = {"trace": "trace", "question": "question", "review": "review", "writing": "write"}
 _HERE: Mapping[str, tuple[str, ...]] = {
     "en": ("This is from `{path}`:", "In `{path}`:", "The code, from `{path}`:", "{path}:"),
-    "zh": ("这段代码来自 `{path}`:", "`{path}` 中有:", "代码如下(`{path}`):"),
+    "zh": ("这段代码来自 `{path}`：", "`{path}` 中有：", "代码如下(`{path}`):"),
 }
 
 
@@ -43,7 +43,7 @@ class Answering:
     wishes: float = 0.25
 
     name: ClassVar[str] = "answering"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -146,8 +146,9 @@ def _answer(task: Task) -> str:
     match task.kind:
         case "trace" if "`" not in answer:
             return f"`{answer}`"
-        case "writing" if "```" not in answer:
-            return f"```python\n{answer}\n```"
+        case "writing" if not answer.startswith("```"):
+            fence = "````" if "```" in answer else "```"
+            return f"{fence}python\n{answer}\n{fence}"
         case _:
             return answer
 

@@ -232,8 +232,10 @@ def _benchmarks(reports: Sequence[Ran]) -> list[str]:
 
 
 def _yields(reports: Sequence[Ran]) -> list[str]:
-    rows = [(r.stage, f"{r.read:,}", f"{r.written:,}", _share(r.written, r.read), _cost(r.cost)) for r in reports]
-    notes = [f"- {note}" for ran in reports for note in ran.notes]
+    rows = [(r.stage, f"{r.read:,}", f"{r.written:,}", _yield(r.written, r.read), _cost(r.cost)) for r in reports]
+    said = [note for ran in reports for note in ran.notes]
+    votes = [note for note in said if note.startswith("|")]
+    notes = [f"- {note}" for note in said if not note.startswith("|")] + (["", *votes] if votes else [])
     if not rows:
         return ["Nothing is known of the stages."]
     tail = ["", *notes] if notes else []
@@ -255,13 +257,22 @@ def _in_mode(facts: Facts, mode: str, family: str = "") -> int:
 
 
 def _cost(cost: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:,g}" for name, value in sorted(cost.items())) or "–"
+    """Without seconds, and whether replies were drawn or found: the card of a second run is the same."""
+    said = {name: value for name, value in cost.items() if name not in ("drawn", "found", "seconds")}
+    if "drawn" in cost:
+        said["replies"] = cost["drawn"] + cost.get("found", 0)
+    return ", ".join(f"{name} {value:,g}" for name, value in sorted(said.items())) or "–"
 
 
 def _short(revision: str) -> str:
     """As much of a revision as tells it apart."""
     kind, colon, rest = revision.rpartition(":")
     return f"{kind}{colon}{rest[:12]}" or "–"
+
+
+def _yield(written: int, read: int) -> str:
+    """A share, or, of a stage that makes many of one, how many."""
+    return f"{written / read:,.1f} each" if written > read > 0 else _share(written, read)
 
 
 def _share(part: int, whole: int) -> str:

@@ -67,7 +67,7 @@ class Episodes:
     """
 
     name: ClassVar[str] = "episodes"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Source
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -149,7 +149,7 @@ class Repairs:
     """
 
     name: ClassVar[str] = "repairs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False

@@ -14,16 +14,14 @@ from assistant.fix.meaning import is_python, meaning
 from assistant.testing.paths import is_test_file
 from assistant.workspace.languages import language_of
 from assistant.workspace.scan import foreign, wanted, written_by_people
-from training.data.questioning.issue_words import CHORE, expected, named, statement
-from training.data.repositories.diffs import changed, files, hunks, plain
+from training.data.questioning.issue_words import CHORE, expected, missing, named, statement
+from training.data.repositories.diffs import changed, files, hunks, path_of, plain, rows
 from training.data.repositories.history import Commit, FileCount, History
 from training.data.repositories.modules import module_of
-from training.data.schema import Provenance, Refused, Source, Tags, Task, Verification, content_id
+from training.data.schema import UNVERIFIED, Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
 from training.seeds import rng
 
-UNVERIFIED = "unverified"
-"""The type of a task whose commit has no tests: nothing may be evaluated on it."""
 _DATA = frozenset({"json", "toml", "yaml"})
 _PROSE = (".md", ".rst", ".txt", ".adoc")
 _NAME = re.compile(r"[A-Za-z_]\w{3,}")
@@ -31,7 +29,8 @@ _CODED = re.compile(r"[^\W_]_+[^\W_]|[a-z][A-Z]|[A-Za-z]\d")
 """What looks like a name in code and is no word that anybody would use."""
 _DEFINED = re.compile(r"^\s*(?:async\s+)?(?:def|class)\s+([A-Za-z]\w{3,})")
 _TEST = re.compile(r"^\s*(?:async\s+)?def\s+(test_?\w+)")
-_MOST_NAMES = 2
+_DOCSTRING = re.compile(r"\s*[rR]?(?:\"\"\"|''')(.+?[.!?])(?:\"\"\"|'''|$)")
+_MOST_NAMES, _FEWEST_WORDS = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Harvest:
         kept = [file for file in commit.files if not _is_prose(file.path)]
         if refused := self._unfit(commit, kept):
             return _refused(source, commit, *refused)
-        patches = {_path(part): part for part in files(history.patch(commit, [file.path for file in kept]))}
+        patches = {path_of(part): part for part in files(history.patch(commit, [file.path for file in kept]))}
         code = [path for path in patches if not is_test_file(path)]
         if refused := _made_by_programs(history, commit, [path for path in code if _is_code(path)]):
             return _refused(source, commit, *refused)
@@ -121,14 +120,20 @@ class Harvest:
             - _names(_context(solution))
             - _names(changed(tests, "+"))
         )
-        said = statement(commit.message, new, chance) or expected(_tests(tests), chance)
-        asked = [name for name in _new_definitions(solution, tests) if said and name not in said]
+        wanted = _new_definitions(solution, tests)
+        said = statement(commit.message, new - {*wanted}, chance) or expected(_tests(tests), chance)
+        described = (
+            (name, path_of(part), text) for name in wanted for part in files(solution) if (text := _summary(part, name))
+        )
+        if said is None and (first := next(described, None)):
+            said = missing(*first, chance)
+        asked = [name for name in wanted if said and name not in said]
         gap = "\n" if said and "\n" in said else " "
         return f"{said}{gap}{named(asked[:_MOST_NAMES], chance)}" if said and asked else said
 
 
 def _made(source: Source, commit: Commit, words: str, solution: str, tests: str) -> Task:
-    first = next(iter(files(solution)))
+    most = max(files(solution), key=lambda part: (_is_code(path_of(part)), sum(1 for _ in rows(part))))
     lines = sum(1 for sign in "+-" for _ in changed(solution, sign))
     measures = {"files": float(len(files(solution))), "lines": float(lines), "hunks": float(hunks(solution))}
     chinese = any("\u4e00" <= letter <= "\u9fff" for letter in words)
@@ -136,7 +141,7 @@ def _made(source: Source, commit: Commit, words: str, solution: str, tests: str)
         content_id("commit", source.name, commit.sha, solution),
         "commit",
         words,
-        Provenance(source.name, commit.parent, commit.released, _path(first), made_by="harvest"),
+        Provenance(source.name, commit.parent, commit.released, path_of(most), made_by="harvest"),
         licence=source.licence,
         solution=solution,
         tests_patch=tests,
@@ -194,11 +199,6 @@ def _is_prose(path: str) -> bool:
     return path.lower().endswith(_PROSE) or any(part.startswith(".") for part in path.split("/"))
 
 
-def _path(part: str) -> str:
-    """The file of a part of a patch; both of its names are the same, as nothing is renamed."""
-    return part.partition("\n")[0].removeprefix("diff --git a/").partition(" b/")[0]
-
-
 def _names(lines: Iterable[str]) -> set[str]:
     return {name for line in lines for name in _NAME.findall(line)}
 
@@ -211,6 +211,16 @@ def _context(patch: str) -> Iterator[str]:
 def _tests(patch: str) -> list[str]:
     """Names of the tests that a patch adds."""
     return [match[1] for line in changed(patch, "+") if (match := _TEST.match(line))]
+
+
+def _summary(solution: str, name: str) -> str:
+    """The first line of the docstring of what a patch defines, where that stands in one line behind its head."""
+    lines = [*changed(solution, "+")]
+    here = (number for number, line in enumerate(lines) if (match := _DEFINED.match(line)) and match[1] == name)
+    at = next(here, len(lines))
+    head = next((number for number in range(at, len(lines)) if lines[number].rstrip().endswith(":")), len(lines))
+    found = _DOCSTRING.match(lines[head + 1]) if head + 1 < len(lines) else None
+    return found[1].strip() if found and len(found[1].split()) >= _FEWEST_WORDS else ""
 
 
 def _new_definitions(solution: str, tests: str) -> list[str]:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import ClassVar
 
 from assistant.errors import UserError
@@ -21,7 +20,7 @@ from training.data.asking.posing import one_line
 from training.data.modes.regimes import SHARE, Draft, checked, modes, sample
 from training.data.repairing.thoughts import Fault, issue, thought
 from training.data.repositories.checkouts import Sources, tree
-from training.data.repositories.modules import Definition, Module, functions, module_of, modules
+from training.data.repositories.modules import Definition, Module, functions, module_of, modules_of
 from training.data.schema import (
     Difficulty,
     Provenance,
@@ -62,7 +61,7 @@ class LineRepair:
     regimes: str = "mixed"
 
     name: ClassVar[str] = "line_repair"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -119,7 +118,7 @@ class Mistakes:
     chinese: float = 0.15
 
     name: ClassVar[str] = "mistakes"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Source
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -129,20 +128,20 @@ class Mistakes:
         checked(self.regimes, self.on)
         for source in records:
             context.watch(f"mistakes in {source.name}")
-            yield from self._of(source)
+            yield from self._of(source, context)
 
-    def _of(self, source: Source) -> Iterator[Sample | Refused]:
+    def _of(self, source: Source, context: Context) -> Iterator[Sample | Refused]:
         made = 0
-        for definition, mistake in self._spread(source):
+        for definition, mistake in self._spread(source, context):
             if self.count and made >= self.count:
                 return
             for each in self._samples(source, definition, mistake):
                 made += isinstance(each, Sample)
                 yield each
 
-    def _spread(self, source: Source) -> Iterator[tuple[Definition, _Mistake]]:
+    def _spread(self, source: Source, context: Context) -> Iterator[tuple[Definition, _Mistake]]:
         """Of each function as many as are due to its length; then what more there is, where that is not enough."""
-        found = [each for module in modules(Path(source.root)) for each in functions(module)]
+        found = [each for module in modules_of(source, context.cache) for each in functions(module)]
         rng(self.seed, "mistakes", source.name).shuffle(found)
         lines = sum(each.last - each.first + 1 for each in found)
         shares = [-(-self.count * (each.last - each.first + 1) // lines) if self.count else None for each in found]
@@ -214,7 +213,7 @@ def _drawn(stage: LineRepair | Mistakes, repair: _Repair, chance: random.Random)
     """The repair in the regimes that the stage is to make."""
     language = repair.language if repair.language in ("en", "zh") else "en"
     fault = repair.fault
-    answer = write(LineEdit(fault.number, fault.good))
+    answer = write(LineEdit(fault.number, repair.task.indentation(fault.number) + fault.good))
     for mode in modes(chance, stage.regimes, stage.on, thought=True):
         thinks = mode is Mode.ON
         draft = replace(

@@ -15,6 +15,7 @@ from assistant.fix.changes import Change, Changes, FileState
 from assistant.testing.paths import is_test_file
 from training.data.repositories.checkouts import tree
 from training.data.repositories.diffs import changed, plain, unified
+from training.data.repositories.modules import text_of
 from training.data.schema import Provenance, Refused, Source, Tags, Task, content_id
 from training.data.stage import Context
 from training.near import nearest
@@ -114,9 +115,8 @@ def _candidates(source: Source, root: Path, seed: int, operators: tuple[Operator
 
 
 def _mutants(source: Source, root: Path, path: str, seed: int, operators: tuple[Operator, ...]) -> Iterator[Candidate]:
-    try:
-        text = (root / path).read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+    text = text_of(root / path)
+    if text is None:
         return
     tested = {function.name for function in source.functions if function.path == path}
     number = derived(seed, "mutants", source.name, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ SOURCES = "sources"
 _REFERENCE = "@"
 """An option that begins so is the folder of the stage that it names."""
 _OURS = ("use", "from", "limit", "chunk")
+_NAME = re.compile(r"\w[\w.-]*")
+"""Names of recipes and stages: they are names of folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,13 @@ def steps(recipe: DataRecipe, out: Path) -> list[Step]:
     Raises:
         UserError: a stage, an option or a name is unknown (the nearest is named), or stands below what needs it.
     """
+    _checked(recipe)
     found: list[Step] = []
-    if not recipe.stages:
-        raise UserError("the recipe names no stages; add a table [stages.NAME] for each")
+    kinds: dict[str, tuple[str, ...]] = {SOURCES: ("source",)}
     for name, table in recipe.stages.items():
-        if not isinstance(table, Mapping):
-            raise UserError(f"stages.{name} is no table; write [stages.{name}] and its options below")
-        found.append(_step(name, table, recipe.seed, [step.name for step in found], out))
+        step = _step(name, table, recipe.seed, [step.name for step in found], out)
+        kinds[name] = _given(step, kinds)
+        found.append(step)
     return found
 
 
@@ -99,6 +102,8 @@ def run_all(recipe: DataRecipe, out: Path, way: Way, base: Path = Path()) -> lis
         UserError: a source cannot be had, or a stage cannot work here.
     """
     plan = steps(recipe, out)
+    if not (recipe.sources.packages or recipe.sources.folders):
+        raise UserError("the recipe names no sources; write folders = [...] or packages = [...] under [sources]")
     out.mkdir(parents=True, exist_ok=True)
     sources = [row_of(source) for source in gather(recipe.sources, way.context.cache, base)]
     reports = []
@@ -120,6 +125,16 @@ def seeded(use: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**({"seed": seed} if takes else {}), **options}
 
 
+def _checked(recipe: DataRecipe) -> None:
+    if not recipe.stages:
+        raise UserError("the recipe names no stages; add a table [stages.NAME] for each")
+    if recipe.seed < 0:
+        raise UserError(f"seed cannot be {recipe.seed}: it is a whole number from 0 on")
+    for name in (recipe.name, *recipe.stages):
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name!r} cannot be a name: a folder is called so; use letters, digits, _, . and -")
+
+
 def _step(name: str, table: Mapping[str, Any], seed: int, above: list[str], out: Path) -> Step:
     where = f"stages.{name}"
     if name == SOURCES:
@@ -132,6 +147,18 @@ def _step(name: str, table: Mapping[str, Any], seed: int, above: list[str], out:
     stage = stage_of(use, seeded(use, options, seed), where)
     limit, chunk = (_positive(table.get(key), f"{where}.{key}") for key in ("limit", "chunk"))
     return Step(name, use, stage, inputs, limit, chunk, entry(use).asks)
+
+
+def _given(step: Step, kinds: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The kinds of records that a stage writes, of those that it reads. Raises UserError where it cannot read them."""
+    reads, writes = kinds_of(step.stage.reads), kinds_of(step.stage.writes)
+    for one in step.inputs:
+        if not set(reads) & set(kinds[one]):
+            wanted, there = " or ".join(reads), " and ".join(kinds[one])
+            raise UserError(f"stages.{step.name} takes records of the kind {wanted}; {one} gives {there}")
+    if reads != writes:
+        return writes
+    return tuple(kind for kind in writes if any(kind in kinds[one] for one in step.inputs))
 
 
 def _run(step: Step, sources: list[Row], out: Path, form: Format, way: Way) -> Report:

@@ -18,7 +18,9 @@ from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from assistant.workspace.git import GitReader
 from training.data.repositories.checkouts import fingerprint, tree
+from training.data.repositories.compiled import with_compiled
 from training.data.repositories.environments import EnvironmentRefused, environment
+from training.data.repositories.modules import text_of
 from training.data.repositories.suites import FIRST, Suite, command_of, patience, reversed_order, suite, without_options
 from training.data.schema import Function, Refused, Source
 from training.data.stage import Context
@@ -47,7 +49,7 @@ class Profile:
     whole: ClassVar[bool] = False
 
     def __call__(self, records: Iterable[Source], context: Context) -> Iterator[Source | Refused]:
-        """The sources with all that was found; refused are `environment`, `no_tests`, `broken` and `timeout`."""
+        """The sources with all that was found; refused: `missing`, `environment`, `no_tests`, `broken`, `timeout`."""
         for source in records:
             try:
                 yield self._profiled(source, context)
@@ -59,15 +61,18 @@ class Profile:
                 yield Refused(source.id, "no_tests", str(error))
 
     def _profiled(self, source: Source, context: Context) -> Source:
-        known = described(source)
-        root = tree(known, "", context.cache)
+        try:
+            known = described(source)
+            root = tree(known, "", context.cache)
+        except UserError as error:
+            raise _Unfit("missing", str(error)) from None
         python = known.python
         if self.environments and not python:
             python = str(environment(root, context.cache, watch=context.watch))
         command = known.test or command_of(root, python)
         context.watch(f"running the tests of {source.name}")
         with suite(root, command, python) as tests:
-            seen = asyncio.run(self._seen(tests))
+            seen = asyncio.run(self._seen(tests, context.cache))
         passing = sorted(seen.passing)
         return replace(
             known,
@@ -80,7 +85,7 @@ class Profile:
             functions=tuple(functions(root, seen.runs, seen.passing)),
         )
 
-    async def _seen(self, tests: Suite) -> _Seen:
+    async def _seen(self, tests: Suite, cache: Path) -> _Seen:
         first = await tests.run(number=1, seconds=self.seconds)
         if not first.passed and not first.timed_out:
             tests = _freed(tests)
@@ -89,7 +94,7 @@ class Profile:
             raise _Unfit("timeout", f"the tests do not end within {self.seconds:g} seconds")
         if not first.ran or not first.passed:
             raise _Unfit("broken", first.problem or "no test passes, or none has a name")
-        limit = patience(first.seconds)
+        limit, tests = patience(first.seconds), await with_compiled(tests, cache)
         others = [await tests.run(number=number, seconds=limit) for number in range(2, self.runs + 1)]
         reports = [first, *others]
         if (turned := await _turned(tests, first, limit)) is not None:
@@ -167,8 +172,8 @@ def _tests(runs: Runs, path: str, rows: range, passing: Collection[str]) -> tupl
 
 def _defined(place: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     try:
-        module = ast.parse(place.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        module = ast.parse(text_of(place) or "")
+    except (SyntaxError, ValueError, RecursionError):
         return
     yield from _inside(module, "")
 

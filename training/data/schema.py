@@ -22,6 +22,8 @@ from model.prompt import Message, ToolSpec
 
 VERSION = 1
 """Of the records below; a reader refuses a newer one."""
+UNVERIFIED = "unverified"
+"""The type of a task that nothing verifies: a commit without tests. It may be trained on, and never evaluated on."""
 TaskKind = Literal["commit", "mutation", "invented", "writing", "review", "question", "trace"]
 """Where a task comes from: the history, a mutation, a model that wrote a bug, a docstring to be implemented, a diff to
 be reviewed, a question on code, a call whose result is asked for."""

@@ -1,7 +1,7 @@
 """The user's own sessions as samples and preferences: only if he says so, and without secrets and personal data.
 
-He says so with the option `opt_in`, or once and for all with ``sessions = true`` in ``training.toml`` beside his
-settings; nothing in a repository can say it for him. Samples are steps of runs that ended well (`own_outcomes` says
+He says so with the option `opt_in`, or once and for all with ``own_sessions = true`` in his settings; nothing in a
+repository can say it for him. Samples are steps of runs that ended well (`own_outcomes` says
 what counts), among them those with which the model followed a correction. Preferences are the branches of forked steps
 that the user chose between, and edits that he kept against those that he took back or refused in the same session.
 """
@@ -9,13 +9,12 @@ that the user chose between, and edits that he kept against those that he took b
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from assistant.config import config_dir, state_dir
+from assistant.config import config_dir, load, state_dir
 from assistant.errors import UserError
 from assistant.explaining import prompt_of, transcript_before
 from assistant.records import StepRecord
@@ -31,8 +30,6 @@ from training.data.schema import ModeBy, Preference, Provenance, Refused, Sample
 from training.data.stage import Context
 
 FAMILY = "agent_step"
-SETTINGS = "training.toml"
-"""Beside the user's ``config.toml``."""
 Record = Mapping[str, Any]
 
 
@@ -59,10 +56,10 @@ class OwnSessions:
         Raises:
             UserError: the user has not said that his sessions may be used.
         """
-        if not (self.opt_in or opted_in()):
+        if not (self.opt_in or load().own_sessions):
             raise UserError(
-                f"your own sessions are only used if you say so: set opt_in, or write sessions = true into "
-                f"{config_dir() / SETTINGS}"
+                f"your own sessions are only used if you say so: set opt_in, or write own_sessions = true into "
+                f"{config_dir() / 'config.toml'}"
             )
         folder = Path(self.journals) if self.journals else sessions_dir(state_dir())
         for source in records:
@@ -81,24 +78,6 @@ class OwnSessions:
                 yield from _Session(source, kept, found, Cleaner(root, self.names)).records()
         except UserError as error:
             yield Refused(f"{source.id}/{content_id('session', path.name)}", "damaged", str(error))
-
-
-def opted_in(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user's configuration says that his sessions may be used.
-
-    Raises:
-        UserError: the file says something else, or cannot be read.
-    """
-    path = config_dir(environ) / SETTINGS
-    try:
-        value = tomllib.loads(path.read_text("utf-8")).get("sessions", False)
-    except FileNotFoundError:
-        return False
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, bool):
-        raise UserError(f"sessions in {path} is true or false")
-    return value
 
 
 @dataclass(frozen=True, slots=True)

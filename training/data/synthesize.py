@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
+from assistant.think import Situation, users_words
 from model.engine import EngineRefused
 from model.format import Mode, ThinkRequest
 from training.data.asking.abreast import abreast
@@ -50,7 +51,7 @@ class Synthesize:
     sources: str = ""
 
     name: ClassVar[str] = "synthesize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -99,8 +100,9 @@ class _Maker:
 
 def _sample(seed: int, task: Task, posed: Posed, mode: Mode, kept: Kept) -> Sample:
     think = kept.reply.think.strip() if mode is Mode.ON else ""
+    heard = users_words(Situation(posed.messages[-1].content, ThinkRequest.AUTO, 0))
+    asked = heard is not None and posed.wish is heard.request is ThinkRequest(mode.value)
     judge = judge_text(rng(seed, "judge", task.id, mode), mode, task.tags, Votes(), task.tags.language)
-    asked = posed.wish is not ThinkRequest.AUTO
     return Sample(
         content_id("sample", "synthesize", task.id, mode, think, kept.reply.answer),
         posed.family,
@@ -108,9 +110,9 @@ def _sample(seed: int, task: Task, posed: Posed, mode: Mode, kept: Kept) -> Samp
         posed.messages,
         kept.reply.answer,
         replace(task.provenance, made_by=f"synthesize:{kept.evidence['model']}", parent=task.id),
-        judge,
+        heard.why if heard and asked else judge,
         think,
-        request=posed.wish,
+        request=posed.wish if asked else ThinkRequest.AUTO,
         by="request" if asked else "regime",
         task=task.id,
         licence=task.licence,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from training.data.asking.pass_rates import PassRates
+from training.data.asking.survivors import Survivors
 from training.data.domains import domain_of
 from training.data.modes.intent import strength
 from training.data.repositories.diffs import changed, hunks
@@ -69,10 +70,16 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """Tags tasks. `rollouts` is a folder of rollouts by which pass rates without thinking are known, or empty."""
+    """Tags tasks. `rollouts` is a folder of rollouts by which pass rates without thinking are known, or empty.
+
+    `mutants` and `verified` are the folders before and behind a `verify`, by which it is known how many of a function's
+    mutants its tests do not notice; both or none.
+    """
 
     seed: int = 0
     rollouts: str = ""
+    mutants: str = ""
+    verified: str = ""
 
     name: ClassVar[str] = "tag"
     version: ClassVar[int] = 1
@@ -81,10 +88,10 @@ class Tag:
     whole: ClassVar[bool] = False
 
     def __call__(self, records: Iterable[Task], context: Context) -> Iterator[Task | Refused]:
-        """The tasks with their tags. Raises UserError if the rollouts cannot be read."""
-        rates = PassRates.of(self.rollouts)
+        """The tasks with their tags. Raises UserError if a folder cannot be read."""
+        rates, survivors = PassRates.of(self.rollouts), Survivors.of(self.mutants, self.verified)
         for task in records:
-            yield replace(task, tags=tags_of(task, rates.without_thought(task.id)))
+            yield replace(task, tags=tags_of(task, rates.without_thought(task.id), survivors.share(task.provenance)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,14 @@ class TagSamples:
             yield replace(sample, tags=tags_of_sample(sample))
 
 
-def tags_of(task: Task, pass_off: float | None = None) -> Tags:
-    """The tags of a task, of which the model solved the share `pass_off` without thinking (None: nobody tried)."""
-    measures = {**task.tags.measures, **measured(task)}
-    if pass_off is not None:
-        measures["pass_off"] = round(pass_off, 4)
+def tags_of(task: Task, pass_off: float | None = None, survived: float | None = None) -> Tags:
+    """The tags of a task, of which the model solved the share `pass_off` without thinking (None: nobody tried).
+
+    `survived` is the share of its function's mutants that went unnoticed (None: there were none).
+    """
+    seen = {"pass_off": pass_off, "survived": survived}
+    known = {name: round(share, 4) for name, share in seen.items() if share is not None}
+    measures = {**task.tags.measures, **measured(task), **known}
     words = f"{task.statement}\n{task.context}\n{_changed(task.solution)}"
     return Tags(
         task.tags.type or TYPES[task.kind],

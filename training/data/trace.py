@@ -6,10 +6,9 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import ClassVar
 
-from training.data.repositories.modules import Module, functions, modules
+from training.data.repositories.modules import Module, folder_of, functions, modules
 from training.data.schema import Difficulty, Provenance, Refused, Source, Tags, Task, Verification, content_id
 from training.data.stage import Context
 from training.data.tracing.calls import calls_by_type, calls_like, calls_seen
@@ -70,7 +69,7 @@ class Trace:
             yield from self._of(source, context)
 
     def _of(self, source: Source, context: Context) -> Iterator[Task | Refused]:
-        root = Path(source.root)
+        root = folder_of(source, context.cache)
         known = [*modules(root)]
         chosen, refused = _able(source, known)
         yield from refused

@@ -17,15 +17,16 @@ from assistant.tasks.patched import changes_in_turn
 from assistant.testing.paths import is_test_file
 from training.data.guards import tampering
 from training.data.repositories.checkouts import Sources, tree
+from training.data.repositories.compiled import with_compiled
+from training.data.repositories.diffs import files, path_of
 from training.data.repositories.failures import digest, statement
-from training.data.repositories.suites import Suite, suite
+from training.data.repositories.suites import Suite, going_on, suite
 from training.data.repositories.trials import Outcome, Reference, References, Unfit, noticed, outcome
-from training.data.schema import Refused, Source, Task, Verification
+from training.data.schema import UNVERIFIED, Refused, Source, Task, Verification
 from training.data.stage import Context
 
 _TOLD_BY_TESTS = frozenset({"mutation", "invented"})
 """Kinds of tasks whose statement says how a test fails."""
-_UNVERIFIED = "unverified"
 _WORTH_IT = 2
 """Tests of a function are run first where they are less than one in so many of all; our choice."""
 
@@ -78,7 +79,7 @@ class _Work:
     context: Context
     sources: Sources
     stack: ExitStack
-    suites: dict[tuple[Path, str, str], Suite] = field(default_factory=dict)
+    suites: dict[tuple[Path, str, str], asyncio.Task[Suite]] = field(default_factory=dict)
     references: References = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class _Work:
         """The task with what was seen, or why it is none."""
         if not task.solution:
             return _untested(task)
-        if task.tags.type == _UNVERIFIED:
+        if task.tags.type == UNVERIFIED:
             return task
         try:
             return await self._verified(task)
@@ -98,7 +99,8 @@ class _Work:
     async def _verified(self, task: Task) -> Task:
         source = self._source(task)
         root, broken, fixed = self._states(task, source)
-        tests = self._suite(root, task.test or source.test, source.python)
+        command = task.test or source.test
+        tests = await self._suite(root, going_on(command) if task.tests_patch else command, source.python)
         key = (source.name, task.provenance.revision or source.revision, source.environment)
         whole = await self.references.of(tests, fixed, self.stage.runs, key)
         known = replace(whole, passing=whole.passing - set(source.flaky), unsteady=whole.unsteady | {*source.flaky})
@@ -106,7 +108,7 @@ class _Work:
         mapped = _mapped(task, source, known)
         if mapped and not await noticed(tests, broken, mapped, known.seconds):
             raise Unfit("not_noticed", "no test that runs the changed function fails")
-        new = task.kind == "commit"
+        new = {*map(path_of, files(task.tests_patch))} if task.kind == "commit" else None
         seen = await outcome(tests, broken, known, self.stage.runs, new=new)
         if not set(task.fail_to_pass) <= set(seen.fail_to_pass):
             raise Unfit("flaky", "tests that are said to fail at the start do not")
@@ -134,13 +136,14 @@ class _Work:
             raise Unfit("does_not_apply", "the solution changes no code")
         return root, broken, fixed
 
-    def _suite(self, root: Path, command: str, python: str) -> Suite:
+    async def _suite(self, root: Path, command: str, python: str) -> Suite:
         key = root, command, python
         if not command:
             raise Unfit("unverifiable", "nothing says how its tests run; profile the source first")
         if key not in self.suites:
-            self.suites[key] = self.stack.enter_context(suite(root, command, python))
-        return self.suites[key]
+            tests = self.stack.enter_context(suite(root, command, python))
+            self.suites[key] = asyncio.create_task(with_compiled(tests, self.context.cache))
+        return await asyncio.shield(self.suites[key])
 
 
 def _untested(task: Task) -> Task | Refused:
@@ -169,7 +172,7 @@ def _with(task: Task, seen: Outcome, command: str, runs: int, states: tuple[Chan
     broken, fixed = states
     said = task.statement
     if task.kind in _TOLD_BY_TESTS or not said.strip():
-        said = statement(task.id, seen.fail_to_pass, seen.reports)
+        said = statement(task.id, seen.fail_to_pass, seen.reports, task.tags.language)
     evidence = {
         "command": command,
         "outcomes": digest(seen.reports[0]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from model.format import Mode, ThinkRequest
-from model.line import parse, write
+from model.line import parse
 from training.data.asking.pass_rates import PassRates
 from training.data.flow.told import Note
 from training.data.modes.judging import judge_text
@@ -47,7 +47,7 @@ class Vote:
     fewest: int = 3
 
     name: ClassVar[str] = "vote"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Sample
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = True
@@ -136,7 +136,7 @@ def _as_sample(candidate: Sample, rollout: Rollout) -> Sample:
         id=rollout.id,
         mode=rollout.mode,
         think=reply.think.strip() if rollout.mode is Mode.ON else "",
-        answer=write(edit) if edit else reply.answer.strip(),
+        answer=candidate.answer if edit and edit == parse(candidate.answer) else reply.answer.strip(),
         calls=reply.calls,
         provenance=replace(candidate.provenance, made_by=f"rollouts:{rollout.engine}", parent=rollout.id),
         verification=Verification(rollout.by, 1, {"rollout": rollout.id}),

@@ -28,10 +28,10 @@ _ENGLISH = (
     "Write the function `{f}`; the file is `{path}`, and this is its specification:",
 )
 _CHINESE = (
-    "请实现 `{path}` 中的 `{f}`。它目前只会抛出 NotImplementedError,要做的事写在文档字符串里:",
-    "请补全 `{f}`({path})的函数体,使它做到下面所说的:",
-    "`{path}` 里的 `{f}` 还是个空壳,请按照签名和说明把它写完:",
-    "我需要 `{path}` 中的 `{f}` 能用,期望如下:",
+    "请实现 `{path}` 中的 `{f}`。它目前只会抛出 NotImplementedError，要做的事写在文档字符串里：",
+    "请补全 `{f}`({path})的函数体，使它做到下面所说的：",
+    "`{path}` 里的 `{f}` 还是个空壳，请按照签名和说明把它写完：",
+    "我需要 `{path}` 中的 `{f}` 能用，期望如下：",
 )
 
 

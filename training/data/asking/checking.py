@@ -29,9 +29,9 @@ Rewritten = Callable[[str], str | None]
 """A file's text with a reply in it, or None where it does not fit."""
 
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
-_SEPARATOR = re.compile(r"\s*(?:,|、|,|;|;|\n|\band\b|和|与)\s*")
-_EDGES = " \t\n.。!!`*\"'“”"
-_NAMED = re.compile(r"(?:\b(?:is|are|returns)\b[::]?|[::=]+|是|为)\s*(\S[^\n]*)$", re.MULTILINE)
+_SEPARATOR = re.compile(r"\s*(?:,|、|，|;|；|\n|\band\b|和|与)\s*")
+_EDGES = " \t\n.。!！`*\"'“”"
+_NAMED = re.compile(r"(?:\b(?:is|are|returns)\b[:：]?|[:：=]+|是|为)\s*(\S[^\n]*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from assistant.draft import tokens_of
 from assistant.errors import UserError
 from model.budget import Budget, BudgetedReply
 from model.dialects import dialect
-from model.engine import Engine, EngineError, EngineRefused, EngineUnreachable, Finish, Sampling
+from model.engine import Engine, EngineError, EngineInfo, EngineRefused, EngineUnreachable, Finish, Sampling
 from model.format import ThinkRequest
 from model.prompt import Dialect, Message, Prompt
 from training.data.asking.replies_cache import Drawn, ReplyCache, key_of
@@ -51,7 +51,7 @@ class Drawing:
 
 @dataclass(slots=True)
 class Costs:
-    """What was asked of a model so far: replies drawn and found on disk, tokens drawn, seconds from asking to reply."""
+    """What was asked of a model so far: replies drawn and found on disk, their tokens, seconds from asking to reply."""
 
     drawn: int = 0
     found: int = 0
@@ -96,6 +96,7 @@ class Model:
         key = key_of(self.name, prompt, sampling, think=self._drawing.think)
         if kept := self._cache.get(key):
             self.costs.found += 1
+            self.costs.tokens += kept[0].spent
             return kept[0]
         async with self._free:
             drawn = await self._drawn(prompt, sampling)
@@ -144,18 +145,25 @@ class Model:
 async def opened(context: Context, drawing: Drawing) -> AsyncIterator[Model]:
     """The model that the context names, with the replies kept in its cache; at most `jobs` requests at a time.
 
+    The embedded one is asked one thing after the other: it gains nothing from more, and what it keeps of prompts, on
+    which the last bits of its numbers hang, is then the same each time.
+
     Raises:
         UserError: the context names none.
         EngineError: it cannot be reached.
     """
     if context.engine is None:
-        raise UserError("this stage asks a model; name one with --engine")
+        raise UserError("this stage asks a model; name one with --teacher, or as engine in the recipe")
     engine: Engine = await context.engine()
     try:
         info = await engine.info()
         kept = ReplyCache(context.cache / "replies")
-        model = Model(engine, info.model, dialect(info.dialect), kept, drawing, context.jobs)
+        model = Model(engine, info.model, dialect(info.dialect), kept, drawing, _at_once(info, context.jobs))
         yield model
         context.watch(Cost.of(f"{info.model}: {model.costs}", asdict(model.costs)))
     finally:
         await engine.aclose()
+
+
+def _at_once(info: EngineInfo, jobs: int) -> int:
+    return 1 if info.name == "embedded" else jobs

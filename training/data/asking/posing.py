@@ -31,23 +31,29 @@ _FAMILIES: Mapping[TaskKind, str] = {
     "mutation": "repair",
     "invented": "repair",
 }
-_FENCED = re.compile(r"^```[\w+-]*[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"^(`{3,})[\w+-]*[ \t]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """A task as a conversation. `truth` is the right edit of a fix of one line, `wish` the user's as to thinking."""
+    """A task as a conversation. `wish` is the user's as to thinking.
+
+    Of a fix of one line, `truth` is the right edit, and `line` what is shown.
+    """
 
     messages: tuple[Message, ...]
     form: Form
     family: str
     truth: LineEdit | None = None
     wish: ThinkRequest = ThinkRequest.AUTO
+    line: LineTask | None = None
 
     def answer(self, text: str) -> str:
-        """An answer as it is to be learned: an edit of a line in its plain form, anything else as it is."""
-        edit = parse(text) if self.form == "line" else None
-        return write(edit) if edit else text.strip()
+        """An answer as it is to be learned: an edit of a line with its indentation, anything else as it is."""
+        edit = parse(text) if self.line else None
+        if self.line is None or edit is None or edit.number not in self.line.offered:
+            return text.strip()
+        return write(LineEdit(edit.number, self.line.indentation(edit.number) + edit.text))
 
 
 def pose(task: Task) -> Posed | None:
@@ -58,7 +64,7 @@ def pose(task: Task) -> Posed | None:
     if found := one_line(task.solution):
         line, truth = found
         asked = LineTask(line.path, line.first, line.lines, issue=task.statement)
-        return Posed(messages(asked), "line", "line_repair", truth, wish)
+        return Posed(messages(asked), "line", "line_repair", truth, wish, asked)
     if not task.context:
         return None
     return Posed(_conversation(f"{_shown(task)}\n\n{_FUNCTION}"), "function", _FAMILIES[task.kind], None, wish)
@@ -80,7 +86,7 @@ def one_line(patch: str) -> tuple[LineTask, LineEdit] | None:
 def code_of(text: str) -> str:
     """The code of a reply: its last fenced block, or all of it where there is none."""
     blocks = _FENCED.findall(text)
-    return str(blocks[-1] if blocks else text.strip("\n") + "\n")
+    return str(blocks[-1][1] if blocks else text.strip("\n") + "\n")
 
 
 def _line(file: FilePatch, hunk: Hunk, changed: int) -> tuple[LineTask, LineEdit] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from model.format import ToolCall
-from training.data.experts.expert import Episode, Library, Part, call, find, finishing, read, shuffled
+from training.data.experts.expert import Episode, Library, Part, call, find, finishing, reading, shuffled
 from training.data.experts.playing import Script
 from training.data.experts.steady import Astray
 from training.data.experts.words import asked, in_words
@@ -86,10 +86,9 @@ def editing(part: Part, one: Definition, edited: Edited, what: str, message: str
 
     `what` is the edit in half a sentence, `message` what was done.
     """
-    known = part.rng.random() < 0.3
-    if not known:
-        yield part.turn("look", find(part, one))
-    yield part.turn("read", read(part, edited.module, one.first, max(one.last, edited.first + len(edited.old))))
+    yield part.turn("look", find(part, one))
+    end = edited.first + len(edited.old)
+    yield from reading(part, edited.module, one.first, max(one.last, end), end - 1)
     thought = in_words(
         part.language,
         f"{what} {edited.where} of {edited.module.path} changes, and nothing else.",
@@ -97,8 +96,8 @@ def editing(part: Part, one: Definition, edited: Edited, what: str, message: str
     )
     yield from edit(part, edited, thought)
     if part.rng.random() < 0.25:
-        looked = call("search", pattern=re.escape(_telling_line(edited)))
-        yield part.turn("read", looked)
+        looked = call("search", pattern=re.escape(_telling_line(edited)).replace("\\ ", " "))
+        yield part.turn("check", looked)
     checked = in_words(
         part.language, f"The edit went in as it was described. {message}", f"修改已按要求写入。{message}"
     )
@@ -342,7 +341,7 @@ def done(library: Library, part: Part) -> Iterator[Episode]:
 
 def _nothing_to_do(part: Part, one: Definition, values: dict[str, str]) -> Script:
     yield part.turn("look", find(part, one))
-    yield part.turn("read", read(part, one.module, one.first, one.node.body[0].lineno))
+    yield from reading(part, one.module, one.first, one.node.body[0].lineno, one.node.body[0].lineno - 1)
     en = "`{param}` of `{name}` has the default {old} already, so I changed nothing.".format(**values)
     message = in_words(part.language, en, "`{name}` 的参数 `{param}` 默认值已经是 {old}，无需修改。".format(**values))
     thought = in_words(

@@ -18,13 +18,16 @@ from typing import Any
 from assistant.context import ProfileName
 from model.format import ThinkRequest, ToolCall
 from training.data.experts.playing import Script, Turn
-from training.data.experts.words import said
+from training.data.experts.steady import Astray
+from training.data.experts.words import in_words, said
 from training.data.repositories.modules import Callable_, Definition, Module, definitions, modules
 
 WIDE = 4
 """Lines that are read before and behind a definition; our choice."""
 _SHORT = 1_500
 """Characters of a file that the compact profile shows at once, with room for line numbers."""
+_MOST_READS = 4
+_REST = re.compile(r"; read on with start_line (\d+)$", re.MULTILINE)
 _DEFINED = re.compile(r"^\s*(?:async )?(?:def|class) (\w+)", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w+")
 
@@ -140,6 +143,27 @@ def read(part: Part, module: Module, first: int, last: int) -> ToolCall:
     if len(module.text) <= _SHORT or (part.full and end <= 60 and part.rng.random() < 0.5):
         return call("read_file", path=module.path)
     return call("read_file", path=module.path, start_line=max(1, first - WIDE), end_line=max(1, min(end, last + WIDE)))
+
+
+def reading(part: Part, module: Module, first: int, last: int, wanted: int, thought: str = "") -> Script:
+    """Read these lines, and on where the tool left some out, until line `wanted` was seen.
+
+    Raises:
+        Astray: it would take too many steps.
+    """
+    asking = read(part, module, first, last)
+    for _ in range(_MOST_READS):
+        shown = yield part.turn("read", asking, thought=thought)
+        rest = _REST.search(shown[-1]) if shown else None
+        if rest is None or int(rest[1]) > wanted:
+            return
+        asking = ToolCall(asking.name, {**asking.arguments, "start_line": int(rest[1])})
+        thought = in_words(
+            part.language,
+            f"The lines from {rest[1]} on were left out, and what matters may be among them; I read on.",
+            f"第 {rest[1]} 行以后没有显示，而关键可能就在其中，接着读。",
+        )
+    raise Astray("the place was not shown")
 
 
 def find(part: Part, definition: Definition) -> ToolCall:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from model.format import ToolCall
-from training.data.experts.expert import Episode, Library, Part, call, find, read, shuffled
+from training.data.experts.expert import Episode, Library, Part, call, find, reading, shuffled
 from training.data.experts.playing import Script
 from training.data.experts.steady import Astray
 from training.data.experts.words import asked, in_words
@@ -205,7 +205,7 @@ def _signature(part: Part, one: Definition) -> Script:
     shown = yield part.turn("look", find(part, one))
     _seen(shown, one.module.path)
     if node.body[0].lineno - node.lineno > 1 or part.rng.random() < 0.3:
-        shown = yield part.turn("read", read(part, one.module, node.lineno, node.body[0].lineno))
+        yield from reading(part, one.module, node.lineno, node.body[0].lineno, node.body[0].lineno - 1)
     parameters = ast.unparse(node.args)
     en = part.rng.choice(
         (
@@ -240,7 +240,7 @@ def _purpose(part: Part, one: Definition) -> Script:
     shown = yield part.turn("look", find(part, one))
     _seen(shown, one.module.path)
     last = min(one.last, one.node.body[0].end_lineno or one.last)
-    yield part.turn("read", read(part, one.module, one.first, last))
+    yield from reading(part, one.module, one.first, last, last)
     sentence, name = _first_sentence(one.node), one.node.name
     en = part.rng.choice((f"{sentence}", f"By its docstring: {sentence}", f"`{name}` ({one.module.path}): {sentence}"))
     zh = f"`{name}` 的文档写道：{sentence}"

@@ -97,6 +97,7 @@ class Expert:
     def __init__(self, script: Script) -> None:
         self._script = script
         self.said: list[tuple[Prompt, Turn, Reply]] = []
+        self.astray: Astray | None = None
 
     async def info(self) -> EngineInfo:
         """An expert in KAT's dialect, with room for any prompt."""
@@ -124,6 +125,9 @@ class Expert:
             return self._script.send(_results(prompt)) if self.said else next(self._script)
         except StopIteration:
             raise Astray("the expert was done, and was asked once more") from None
+        except Astray as error:
+            self.astray = error
+            raise
 
 
 def _results(prompt: Prompt) -> tuple[str, ...]:
@@ -201,6 +205,8 @@ class Stand:
             if len(records) != len(expert.said):
                 raise Astray("a step was repeated")
             return tuple(_played(*said, record) for said, record in zip(expert.said, records, strict=True))
+        except Astray as error:
+            raise expert.astray or error from None
         finally:
             script.close()
             self._restore(reply for _, _, reply in expert.said)

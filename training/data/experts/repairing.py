@@ -5,26 +5,24 @@ Every thought is put together from what the tests really said and from the chang
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from assistant.tools.registry import LOOKING
 from model.format import ToolCall
 from training.data.experts.editing import Edited, edit, narrowed
-from training.data.experts.expert import Episode, Library, Part, call, find, finishing, read, shuffled
+from training.data.experts.expert import Episode, Library, Part, call, find, finishing, reading
 from training.data.experts.playing import Script
 from training.data.experts.steady import Astray
 from training.data.experts.words import asked, in_words
-from training.data.repositories.modules import Definition, Module, definitions
+from training.data.repairing.thoughts import difference
+from training.data.repositories.modules import Definition, Module, definitions, module_of
 from training.data.schema import Task
 
 _ERROR = re.compile(r"^E\s+(\S.*)$", re.MULTILINE)
 _FAILED = re.compile(r"^failed: (.+)$", re.MULTILINE)
-_TOKEN = re.compile(r"\w+|[^\w\s]+|\s+")
 _LONGEST = 30
 """Lines that a repair may change; our choice."""
 _WORDY = 160
@@ -63,6 +61,15 @@ class Repair:
         """What is mended, as people call it."""
         return self.function.node.name if self.function else PurePosixPath(self.path).stem
 
+    def is_named(self, text: str) -> bool:
+        """Whether a text has its name."""
+        return re.search(rf"\b{re.escape(self.name)}\b", text) is not None
+
+    def is_located(self, output: str) -> bool:
+        """Whether an output names a line of what is to be read."""
+        first, last = self.place
+        return any(first <= int(line) <= last for line in re.findall(rf"{re.escape(self.path)}:(\d+)", output))
+
     @property
     def place(self) -> tuple[int, int]:
         """The lines to read."""
@@ -78,16 +85,28 @@ def repairs(library: Library, part: Part, repair: Repair) -> Iterator[Episode]:
 
 
 def _mend(library: Library, part: Part, repair: Repair) -> Script:
-    named = repair.function is not None and re.search(rf"\b{re.escape(repair.name)}\b", repair.task.statement)
+    named = repair.function is not None and repair.is_named(repair.task.statement)
     said = ""
     if not named or part.rng.random() < 0.6:
         shown = yield part.turn("test", _tests(part, repair))
         said = shown[-1]
         if "exit code 0" in said.partition("\n")[0]:
             raise Astray("nothing fails")
-    yield from _locating(library, part, repair, said)
+    seen = _failing(part, repair, said) if said else ""
+    if repair.function is not None and not (named or repair.is_named(said)):
+        yield from _followed(library, part, repair, seen)
+        seen = in_words(
+            part.language,
+            f"What fails runs `{repair.name}`, so I look at that before I change anything.",
+            f"失败的测试会执行 `{repair.name}`，先看那里的代码。",
+        )
+    if not repair.is_located(said):
+        looking = find(part, repair.function) if repair.function else call("search", pattern=repair.name)
+        yield part.turn("look", looking, thought=seen)
+        seen = ""
     first, last = repair.place
-    yield part.turn("read", read(part, repair.edited.module, first, last), thought=_going_there(part, repair))
+    wanted = repair.edited.first + len(repair.edited.old) - 1
+    yield from reading(part, repair.edited.module, first, last, wanted, seen or _going_there(part, repair))
     yield from edit(part, repair.edited, _cause(part, repair, said), "analyse")
     shown = yield part.turn("test", _tests(part, repair))
     summary = shown[-1].partition("\n")[0]
@@ -112,33 +131,40 @@ def _tests(part: Part, repair: Repair) -> ToolCall:
     return call("run_tests")
 
 
-def _locating(library: Library, part: Part, repair: Repair, said: str) -> Script:
-    """Find the place: behind a failing run that is thought about, and now and then after a look in the wrong file."""
-    known = said and repair.path in said and part.rng.random() < 0.6
-    first = _failing(part, repair, said) if said else ""
-    if part.rng.random() < 0.15 and (other := _elsewhere(library, part, repair)):
-        yield part.turn("read", call("read_file", path=other.path), thought=first)
-        first = in_words(
-            part.language,
-            f"This file does not define {repair.name}; the place is elsewhere, so I search for the name.",
-            f"这个文件里没有定义 {repair.name}，所以要搜索这个名字。",
-        )
-        known = False
-    if known and not first:
+def _followed(library: Library, part: Part, repair: Repair, seen: str) -> Script:
+    """Read the test that fails, and if need be what it calls, until the name of what is to be mended was shown.
+
+    Raises:
+        Astray: it is not shown there.
+    """
+    path, _, rest = min(repair.task.fail_to_pass, key=lambda test: (len(test), test)).partition("::")
+    test = _defined(library, path, rest.rpartition("::")[2].partition("[")[0])
+    if test is None:
+        raise Astray("the test that fails cannot be shown")
+    yield part.turn("look", find(part, test), thought=seen)
+    yield from reading(part, test.module, test.first, test.last, test.last)
+    if repair.is_named(test.code):
         return
-    looking = find(part, repair.function) if repair.function else call("search", pattern=repair.name)
-    if looking.name in LOOKING:
-        yield part.turn("look", looking, thought=first)
-
-
-def _elsewhere(library: Library, part: Part, repair: Repair) -> Module | None:
-    """A short file that one could look into first, and that does not have what is looked for."""
-    fitting = (
-        module
-        for module in shuffled(part.rng, tuple(library.modules.values()))
-        if 200 < len(module.text) < 1_800 and module.path != repair.path
+    between = (one for one in library.functions if re.search(rf"\b{one.node.name}\b", test.code))
+    step = next((one for one in between if repair.is_named(one.code)), None)
+    if step is None:
+        raise Astray("nothing that the test shows leads to the place")
+    name = step.node.name
+    thought = in_words(
+        part.language, f"The test calls `{name}`; that is what I read next.", f"测试调用了 `{name}`，接着看它。"
     )
-    return next((module for module in fitting if not re.search(rf"\b{repair.name}\b", module.text)), None)
+    yield part.turn("look", find(part, step), thought=thought)
+    yield from reading(part, step.module, step.first, step.last, step.last)
+
+
+def _defined(library: Library, path: str, name: str) -> Definition | None:
+    """The only definition of a name in a file."""
+    try:
+        module = module_of(path, (library.root / path).read_bytes().decode())
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = [one for one in definitions(module) if one.node.name == name] if module else []
+    return found[0] if len(found) == 1 else None
 
 
 def _failing(part: Part, repair: Repair, said: str) -> str:
@@ -147,6 +173,10 @@ def _failing(part: Part, repair: Repair, said: str) -> str:
     what = failed[0].rpartition("::")[2] if failed else "A test"  # a path in a thought is a plan to read that file
     en = f"{said.partition(chr(10))[0].split(', exit')[0]}. {what} fails" + (f" with `{error}`. " if error else ". ")
     zh = f"{what} 失败了" + (f"：`{error}`。" if error else "。")
+    if not repair.is_named(f"{said}\n{repair.task.statement}"):
+        return in_words(
+            part.language, f"{en}What it runs stands in the test, so I read that first.", f"{zh}先看测试本身。"
+        )
     return in_words(
         part.language,
         f"{en}It goes through `{repair.name}`, so I look at that before I change anything.",
@@ -155,7 +185,10 @@ def _failing(part: Part, repair: Repair, said: str) -> str:
 
 
 def _error(said: str) -> str:
-    found = _ERROR.search(said)
+    """What is said of the first test that failed; empty where it may be said of another."""
+    failed = _FAILED.findall(said)
+    named = re.search(rf"^FAILED {re.escape(failed[0])} - (\S.*)$", said, re.MULTILINE) if failed else None
+    found = named or (_ERROR.search(said) if len(failed) == 1 else None)
     return " ".join(found[1].split())[:_WORDY].replace("`", "'") if found else ""
 
 
@@ -200,7 +233,7 @@ def _cause(part: Part, repair: Repair, said: str) -> str:
 
 def _exchanged(part: Part, repair: Repair, old: str, new: str) -> str:
     line = repair.edited.first + next(n for n, each in enumerate(repair.edited.old) if each.strip() == old)
-    wrong, right = _differing(old, new)
+    wrong, right = difference(old, new)
     if wrong and right:
         en = f"Line {line} of {repair.path} is `{old}`. `{right}` belongs where `{wrong}` stands; it must read `{new}`."
     elif right:
@@ -208,17 +241,6 @@ def _exchanged(part: Part, repair: Repair, old: str, new: str) -> str:
     else:
         en = f"Line {line} of {repair.path} reads `{old}`. The `{wrong}` is too much; it must read `{new}`."
     return in_words(part.language, en, f"{repair.path} 第 {line} 行是 `{old}`，这里不对，应为 `{new}`。")
-
-
-def _differing(old: str, new: str) -> tuple[str, str]:
-    """What is different between two lines, by words and signs."""
-    before, after = _TOKEN.findall(old), _TOKEN.findall(new)
-    blocks = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    changed = [block for block in blocks if block[0] != "equal"]
-    if not changed:
-        return old, new
-    first, last = changed[0], changed[-1]
-    return "".join(before[first[1] : last[2]]).strip(), "".join(after[first[3] : last[4]]).strip()
 
 
 def _account(part: Part, repair: Repair, summary: str) -> str:

@@ -187,8 +187,17 @@ _SPOKEN: Mapping[str, _Wordings] = {
             "A search answers this.",
             "This is only a look at the files.",
             "First find the place; there is nothing to weigh yet.",
+            "The repository knows; it has only to be asked.",
+            "It is clear what to look for.",
+            "One call finds it, whatever comes after.",
+            "Nothing can be decided before the place is known.",
         ),
-        "zh": ("只是查找，不需要思考。", "搜索一下就能知道。"),
+        "zh": (
+            "只是查找，不需要思考。",
+            "搜索一下就能知道。",
+            "要找什么很清楚，直接查。",
+            "还没有看到代码，先找位置。",
+        ),
     },
     "look.on": {
         "en": ("The user wants it thought through, so each step is considered.", "A short thought was asked for."),
@@ -210,8 +219,11 @@ _SPOKEN: Mapping[str, _Wordings] = {
             "Reading the place is the obvious next step.",
             "The code must be seen before anything is said about it.",
             "Only reading; that needs no thought.",
+            "The place is known, so the next step is to open it.",
+            "What stands there is not known yet; read first.",
+            "A look at these lines, nothing more.",
         ),
-        "zh": ("接下来只需读代码。", "先看代码，不需要思考。"),
+        "zh": ("接下来只需读代码。", "先看代码，不需要思考。", "位置已经清楚，打开看就行。", "只是读几行代码。"),
     },
     "read.on": {
         "en": ("The user wants each step considered.", "A thought was asked for before reading on."),
@@ -252,19 +264,31 @@ _SPOKEN: Mapping[str, _Wordings] = {
         "zh": ("运行测试。", "我跑一下测试。"),
     },
     "analyse.off": {
-        "en": ("The failing line is plain to see.", "The cause can be named at once."),
-        "zh": ("原因很明显，可以直接修改。",),
+        "en": (
+            "The failing line is plain to see.",
+            "The cause can be named at once.",
+            "What is wrong stands in the lines just read.",
+        ),
+        "zh": ("原因很明显，可以直接修改。", "问题就在刚读到的代码里。"),
     },
     "analyse.on": {
         "en": (
             "What fails and what the code does must be put together.",
             "The cause has to be worked out before anything is changed.",
             "An edit should rest on an understood cause.",
+            "Several lines could be to blame, so they are weighed first.",
+            "A wrong repair would cost more than a thought.",
         ),
         "zh": ("需要把失败信息和代码对照起来分析。", "修改之前要先弄清原因。"),
     },
     "analyse.answer": {
-        "en": ("This line is wrong; I correct it.", "I put it right.", "Here is the mistake.", "One change mends it."),
+        "en": (
+            "This line is wrong; I correct it.",
+            "I put it right.",
+            "Here is the mistake.",
+            "One change mends it.",
+            "Found it; this is the correction.",
+        ),
         "zh": ("找到问题了，我来改正。", "这里有错，修改如下。"),
     },
     "edit.off": {
@@ -300,16 +324,39 @@ _SPOKEN: Mapping[str, _Wordings] = {
             "The answer stands in what was just shown.",
             "This can be said at once.",
             "All that is needed is known.",
+            "Nothing is open any more; only the answer is left.",
+            "The last result says it plainly.",
+            "It only has to be put into words.",
         ),
-        "zh": ("答案已经在上面了，可以直接说。",),
+        "zh": ("答案已经在上面了，可以直接说。", "结果很明确，直接回答。", "需要的信息都有了。"),
     },
     "tell.on": {
-        "en": ("The findings must be read with care before they are summed up.", "A thought was asked for."),
+        "en": (
+            "The findings must be read with care before they are summed up.",
+            "What was found is compared with the question first.",
+            "An answer must say no more than what was seen.",
+        ),
         "zh": ("回答之前先核对一下查到的内容。",),
     },
+    "check.off": {
+        "en": ("Looking at the edit once more is routine.", "Only a check of what was written."),
+        "zh": ("只是确认一下写入的内容。",),
+    },
+    "check.on": {"en": ("The user wants each step considered.",), "zh": ("用户要求每一步都想一想。",)},
+    "check.think": {
+        "en": (
+            "The edit went through. To be sure that it stands where it belongs, I search for the new text.",
+            "The tool says that the file was changed; one search shows whether the new line is in its place.",
+        ),
+        "zh": ("修改已经写入，再搜索一下新的内容，确认位置正确。",),
+    },
+    "check.answer": {
+        "en": ("One look at the edit.", "A quick check of the new line.", "Is it in its place?"),
+        "zh": ("确认一下修改。", "看看新内容是否到位。"),
+    },
     "finish.off": {
-        "en": ("The work is done and was checked.", "Nothing is left to do."),
-        "zh": ("工作已经完成。",),
+        "en": ("The work is done.", "Nothing is left to do.", "What was asked for is in place; only a report is due."),
+        "zh": ("工作已经完成。", "该做的都做了，直接汇报。"),
     },
     "finish.on": {
         "en": ("Before it counts as done, the work is looked over.",),

@@ -118,7 +118,7 @@ def work(stage: Stage, rows: Sequence[Row], context: Context) -> list[Row]:
     except Exception as error:
         if stage.whole:
             raise
-        context.watch("".join(traceback.format_exception(error)))
+        context.watch(f"the stage failed: {_where(error)}: {error}")
         if len(rows) > 1:
             return [found for row in rows for found in work(stage, [row], context)]
         return [crashed(rows[0], f"the stage failed on it: {_where(error)}")]

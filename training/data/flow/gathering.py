@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from assistant.errors import UserError
 from training.data.flow.chunks import Row, row_of
-from training.data.flow.shards import manifest_of, read_lines
+from training.data.flow.shards import manifest_of, read, read_lines
 from training.data.profile import described
 from training.data.repositories.fetching import fetch
-from training.data.schema import Source
+from training.data.schema import KINDS, Source, record_of
+
+_FILES = (".jsonl", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,22 @@ def rows_from(places: Iterable[str], kinds: tuple[str, ...], cache: Path) -> Ite
     """The records in folders of shards and files of records; a folder of code or a package is a source of its own.
 
     Raises:
-        UserError: a place holds nothing that is of these kinds.
+        UserError: a place is not there, or holds nothing that is of these kinds; at once, not when it is read.
     """
-    for place in places:
-        kind = _kind(place, kinds)
-        if kind is not None:
-            yield from (Row(kind, line) for line in read_lines(kind, place))
-            continue
-        if "source" not in kinds:
+    found = [(place, _kind(place, kinds)) for place in places]
+    for place, kind in found:
+        if kind is None and "source" not in kinds:
             raise UserError(f"{place} holds no records of the kind {' or '.join(kinds)}; name what a stage wrote")
+    return chain.from_iterable(_rows(place, kind, cache) for place, kind in found)
+
+
+def _rows(place: str, kind: str | None, cache: Path) -> Iterator[Row]:
+    if kind is None:
         found = Wanted((place,)) if "==" in place else Wanted(folders=(place,))
-        yield from map(row_of, gather(found, cache))
+        return map(row_of, gather(found, cache))
+    if place.endswith(_FILES):
+        return map(row_of, read(KINDS[kind], place))  # type: ignore[type-var]
+    return (Row(kind, line) for line in read_lines(kind, place))
 
 
 def _folder(path: Path) -> Path:
@@ -68,11 +76,20 @@ def _folder(path: Path) -> Path:
 
 def _kind(place: str, kinds: tuple[str, ...]) -> str | None:
     """The kind of records at a place; None where there are none."""
-    if place.endswith((".jsonl", ".parquet")):
-        return kinds[0]
+    if place.endswith(_FILES):
+        return next((kind for kind in kinds[1:] if _first_is(kind, place)), kinds[0])
     if "://" not in place and not Path(place).is_dir():
         if "==" in place:
             return None
         raise UserError(f"{place} is not there; name a folder that a stage wrote, or a repository")
     manifest = manifest_of(place)
     return manifest.kind if manifest else None
+
+
+def _first_is(kind: str, place: str) -> bool:
+    """Whether the first record of a file is of a kind."""
+    try:
+        record_of(KINDS[kind], next(read_lines(kind, place), ""))  # type: ignore[type-var]
+    except UserError:
+        return False
+    return True

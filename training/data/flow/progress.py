@@ -11,6 +11,8 @@ from typing import TextIO
 
 _OFTEN, _SELDOM = 0.2, 10.0
 """Seconds between two lines on a terminal, and elsewhere; our choice."""
+_TOLD = 160
+"""Characters of what a stage tells that are shown; our choice."""
 _CLEARED = "\r\x1b[K"
 _BEFORE_ESTIMATE = 1.0
 """Seconds after which a rate says something; our choice."""
@@ -45,7 +47,7 @@ class Progress:
     def say(self, text: str) -> None:
         """What a stage tells, beside the line, cut to one line."""
         self._began = self.clock() if self._began < 0 else self._began
-        self._show(" ".join(text.split()))
+        self._show(" ".join(text.split())[:_TOLD])
 
     def done(self) -> None:
         """The last line, and the end of it."""

@@ -11,6 +11,7 @@ from assistant.errors import UserError
 from training.data.flow.shards import Place, put
 
 REPORT = "report.json"
+REFUSALS = "refused.jsonl"
 COLUMNS = ("stage", "read", "written", "yield", "refused", "seconds", "per s")
 
 
@@ -67,6 +68,16 @@ def read_report(folder: Path) -> Report:
         return Report(**{**fields, "notes": tuple(fields.get("notes", ()))})
     except (OSError, ValueError, TypeError):
         raise UserError(f"{folder} has no report of a stage; make it with `kat train data`") from None
+
+
+def first_refusal(folder: str) -> str:
+    """Why the first record that was refused was; empty where none was, or the folder is not of this machine."""
+    try:
+        with (Path(folder) / REFUSALS).open(encoding="utf-8") as file:
+            found: dict[str, str] = json.loads(next(file, "{}"))
+    except OSError:
+        return ""
+    return found.get("detail") or found.get("reason", "")
 
 
 def by_reason(reasons: Iterable[str]) -> dict[str, int]:

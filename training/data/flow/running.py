@@ -29,7 +29,7 @@ from training.data.flow.chunks import (
     row_of,
 )
 from training.data.flow.progress import Progress
-from training.data.flow.reporting import Report, by_reason
+from training.data.flow.reporting import REFUSALS, Report, by_reason
 from training.data.flow.shards import ROWS, Format, Manifest, Place, is_local, put, write_lines
 from training.data.flow.workers import Here, Local
 from training.data.schema import KINDS, Record
@@ -37,7 +37,6 @@ from training.data.stage import Context, Stage
 from training.data.stages import SEVERAL, entry_of
 
 PARTS = ".parts"
-REFUSALS = "refused.jsonl"
 __all__ = ["Here", "Local", "Saving", "kinds_of", "run"]
 
 
@@ -258,7 +257,10 @@ def _parts(out: Place, context: Context) -> Path:
 @contextmanager
 def _alone(parts: Path, out: Place) -> Iterator[None]:
     """Nobody else runs a stage into this folder meanwhile."""
-    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from None
     with (parts / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -103,8 +103,11 @@ def read(kind: type[R], place: Place) -> Iterator[R]:
     Raises:
         UserError: there is nothing of this kind, or a shard is not the one that its manifest names.
     """
-    for line in read_lines(kind.__name__.lower(), place):
-        yield record_of(kind, line)
+    for number, line in enumerate(read_lines(kind.__name__.lower(), place), 1):
+        try:
+            yield record_of(kind, line)
+        except UserError as error:
+            raise UserError(f"record {number:,} of {place}: {error}") from None
 
 
 def read_lines(kind: str, place: Place) -> Iterator[str]:
@@ -123,7 +126,8 @@ def read_lines(kind: str, place: Place) -> Iterator[str]:
     if not names and manifest is None:
         raise UserError(f"{place} holds no shards; name a folder that a stage wrote whole, or a file of records")
     for name in names:
-        yield from _decoded(name, _checked(system.cat_file(f"{path}/{name}"), sums.get(name), f"{place}/{name}"), kind)
+        shard = f"{place}/{name}"
+        yield from _decoded(shard, _checked(system.cat_file(f"{path}/{name}"), sums.get(name), shard), kind)
 
 
 def manifest_of(place: Place) -> Manifest | None:
@@ -196,7 +200,10 @@ def _decoded(name: str, data: bytes, kind: str) -> Iterator[str]:
     if name.endswith(".parquet"):
         from training.data.flow.columns import lines_of
 
-        yield from lines_of(data, kind)
+        try:
+            yield from lines_of(data, kind)
+        except UserError as error:
+            raise UserError(f"{name} cannot be read: {error}") from None
         return
     for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n"):
         if line.strip():

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, ClassVar, TypeVar
 
 from assistant.errors import UserError
-from training.data.schema import Refused, Sample, Split, Task
+from training.data.schema import UNVERIFIED, Refused, Sample, Split, Task
 from training.data.stage import Context
 from training.seeds import derived
 
@@ -26,7 +26,8 @@ class Splits:
     What was released on `newer` (an ISO date) or later is for the test. Of the rest, whole modules (a file of a source)
     are held out, in an order drawn by `seed`, until they make up shares of `test` and `valid`; modules that would take
     far more are passed over. Records that were made from one another, or from one function, stay together, on the side
-    of the one that is held out furthest; a split that a record has already only ever gets further.
+    of the one that is held out furthest; a split that a record has already only ever gets further. What nothing
+    verifies may be trained on at most: where it would be held out it is refused (`unverified`).
     """
 
     newer: str = ""
@@ -59,7 +60,12 @@ class Splits:
         drawn = self.drawn(Counter(modules[name] for name in names if fixed[name] == "train"))
         for row, name in zip(rows, names, strict=True):
             split = drawn.get(modules[name], "train") if fixed[name] == "train" else fixed[name]
-            yield row if row.split == split else replace(row, split=split)
+            if split != "train" and row.tags.type == UNVERIFIED:
+                yield Refused(
+                    row.id, UNVERIFIED, f"it belongs to what is held out for the {split}, and nothing checks it"
+                )
+            else:
+                yield row if row.split == split else replace(row, split=split)
 
     def own(self, record: Task | Sample) -> Split:
         """The split that a record has whatever is drawn: the one it came with, or the test by its date."""

@@ -99,7 +99,7 @@ _CORES: Mapping[tuple[str, ThinkRequest], Sequence[_Wording]] = {
         _Wording("逐步分析", 0.7),
         _Wording("深思熟虑", 0.8),
         _Wording("慎重一点", 0.4),
-        _Wording("不着急", 0.3),
+        _Wording("慢慢来", 0.3),
     ),
     ("zh", ThinkRequest.OFF): (
         _Wording("直接回答", -0.8),
@@ -111,7 +111,7 @@ _CORES: Mapping[tuple[str, ThinkRequest], Sequence[_Wording]] = {
         _Wording("跳过推理", -0.8),
         _Wording("马上回答", -0.7),
         _Wording("别想太多", -0.6),
-        _Wording("只要答案就行", -0.7),
+        _Wording("只给我答案", -0.7),
         _Wording("简短一点", -0.3),
         _Wording("快一点", -0.4),
     ),
@@ -138,17 +138,20 @@ _FRAMES: Mapping[str, Sequence[_Wording]] = {
         _Wording("{}", 0.0),
         _Wording("请{}", 0.0),
         _Wording("麻烦{}", -0.1),
-        _Wording("可以的话,{}", -0.2),
+        _Wording("可以的话，{}", -0.2),
         _Wording("最好{}", -0.2),
-        _Wording("也许{}", -0.4),
+        _Wording("也许可以{}", -0.4),
         _Wording("请你务必{}", 0.2),
-        _Wording("重要:{}", 0.2),
+        _Wording("重要：{}", 0.2),
         _Wording("无论如何都请{}", 0.3),
     ),
 }
-_ENDS = {"en": (".", "!"), "zh": ("。", "!")}
-_PLAIN = frozenset({"could you {}?", "ideally, {}"})
+_ENDS = {"en": (".", "!"), "zh": ("。", "！")}
+_PLAIN = frozenset({"could you {}?", "ideally, {}", "也许可以{}"})
 """Frames that need a verb in its plain form behind them, so that "no …" and "don't …" do not fit."""
+_NOT_NEEDED = ("无需", "不用", "不必")
+_SOFT = frozenset({"{}", "可以的话，{}", "重要：{}"})
+"""Frames for what says that something is not needed: nobody can be asked to do that."""
 
 
 def phrase(rng: random.Random, wish: ThinkRequest, language: str = "en") -> Phrase:
@@ -194,7 +197,9 @@ def _fits(core: _Wording, frame: _Wording) -> bool:
     """A choice that is left open goes without a frame, and a plain verb is needed behind some."""
     if not core.strength:
         return frame.text == "{}"
-    return frame.text not in _PLAIN or not core.text.startswith(("no ", "don't "))
+    if core.text.startswith(_NOT_NEEDED):
+        return frame.text in _SOFT
+    return frame.text not in _PLAIN or not core.text.startswith(("no ", "don't ", "不", "别"))
 
 
 def _composed(core: _Wording, frame: _Wording, end: str, wish: ThinkRequest, language: str) -> Phrase:

@@ -70,7 +70,7 @@ def seen(module: Module, found: Iterable[tuple[int, str]], answer: Both) -> Both
 
 def so(answer: Both) -> Both:
     """The end of a chain."""
-    return Both(f"So the answer is: {answer.en}", f"所以答案是:{answer.zh}")
+    return Both(f"So the answer is: {answer.en}", f"所以答案是：{answer.zh}")
 
 
 def shown(definition: Definition) -> str | None:

@@ -94,12 +94,13 @@ def _binding(call: _Call, name: str) -> Iterator[Both]:
         yield Both(*(text.format(all=pairs) for text in PARAMETERS_BY_POSITION))
     for parameter, value in call.keywords.items():
         yield Both(
-            f"{code(parameter)} is passed by keyword: {code(value)}.", f"{code(parameter)} 用关键字传入:{code(value)}。"
+            f"{code(parameter)} is passed by keyword: {code(value)}.",
+            f"{code(parameter)} 用关键字传入：{code(value)}。",
         )
     if name in call.defaults:
         value = code(call.defaults[name])
         yield Both(
-            f"{code(name)} is not passed, so its default {value} holds.", f"没有传 {code(name)},所以用默认值 {value}。"
+            f"{code(name)} is not passed, so its default {value} holds.", f"没有传 {code(name)}，所以用默认值 {value}。"
         )
 
 
@@ -190,4 +191,4 @@ def _verdict(module: Module, each: Definition, target: Definition, calls: bool) 
     if not calls:
         return Both(f"{name} does not mention it.", f"{name} 没有提到它。")
     row = quoted(next(line for line in each.code.split("\n")[1:] if f"{node_of(target).name}(" in line))
-    return Both(f"{name} calls it: {row}.", f"{name} 调用了它:{row}。")
+    return Both(f"{name} calls it: {row}.", f"{name} 调用了它：{row}。")

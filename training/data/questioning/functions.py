@@ -181,10 +181,10 @@ def _with_or_without(kind: str, definition: Definition, chance: random.Random, *
 
 def _has_default(module: Module, name: str, value: ast.expr | None) -> Both:
     if value is None:
-        return Both(f"{code(name)} has no default, so it must be passed.", f"{code(name)} 没有默认值,必须传入。")
+        return Both(f"{code(name)} has no default, so it must be passed.", f"{code(name)} 没有默认值，必须传入。")
     text = quoted(module.segment(value))
     return Both(
-        f"{code(name)} has the default {text}, so it may be left out.", f"{code(name)} 默认为 {text},可以省略。"
+        f"{code(name)} has the default {text}, so it may be left out.", f"{code(name)} 默认为 {text}，可以省略。"
     )
 
 
@@ -219,7 +219,7 @@ def _generator(definition: Definition, chance: random.Random) -> Iterator[Asked]
         return
     text = quoted(definition.module.segment(yields))
     why = Both(
-        f"Its body holds {text}, which makes it a generator function.", f"函数体里有 {text},因此它是生成器函数。"
+        f"Its body holds {text}, which makes it a generator function.", f"函数体里有 {text}，因此它是生成器函数。"
     )
     yield _asked("generator", definition, context, YES, steps([why], so(YES)))
 

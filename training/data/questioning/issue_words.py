@@ -17,10 +17,17 @@ _NOISE = re.compile(
     r"\[(?:\w|[ -]){1,20}\]\s*"
 )
 _PREFIX = re.compile(
-    r"^(?:fix|feat|feature|bug|bugfix|perf|enh|tst|bld|chore|refactor|docs?|test|ci|style)(?:\([^)]*\))?!?:\s*",
+    r"^(fix|hotfix|feat|feature|bug|bugfix|perf|enh|tst|bld|chore|refactor|docs?|test|ci|style"
+    r"|修复|修正|新增|添加|增加|功能|优化|重构|改进)(?:[(\uff08]([^)\uff09]*)[)\uff09])?!?[:\uff1a]\s*",
     re.IGNORECASE,
 )
-_SCOPE = re.compile(r"^[\w./-]{1,40}:\s+(?=\S)")
+_SCOPE = re.compile(r"^([\w./-]{1,40}):\s+(?=\S)")
+_PLACE = re.compile(r"(?=\w*[a-z])[A-Za-z_][\w./]*\w")
+_ANYWHERE = frozenset({"all", "api", "build", "core", "deps", "general", "lib", "main", "misc", "src", "wip"})
+"""What stands before the colon of a subject and says where it is, or says nothing."""
+_FIXES_ISSUE = re.compile(r"(?:fix|clos|resolv)\w*\s+(?:issue\s+)?#\d+", re.IGNORECASE)
+_NEW = frozenset({"feat", "feature", "enh", "新增", "添加", "增加", "功能"})
+_FIX = frozenset({"fix", "hotfix", "bug", "bugfix", "修复", "修正"})
 _TRAILER = re.compile(
     r"^(?:[A-Z][\w]*(?:-[\w]+)+|cc|bug|issue|ticket|differential revision|test plan|reviewers?)\s*:", re.IGNORECASE
 )
@@ -34,7 +41,8 @@ _TELLS = re.compile(
     r"pass|refactor)\b|"
     r"this (?:commit|patch|change|pr|mr|fix)|the (?:fix|solution|patch)|we (?:now|should)|"
     r"i (?:added|changed|have|made)|"
-    r"instead,?|to fix|fix(?:ed)?\b|thanks|credit|reported by|co-?authored)",
+    r"instead,?|to fix|fix(?:ed)?\b|thanks|credit|reported by|co-?authored|"
+    r"(?:现在)?(?:改为|改成|改用|使用|替换|调用|删除|移除|新增|增加)|本次|此提交|这个提交)",
     re.IGNORECASE,
 )
 _DULL = re.compile(
@@ -55,17 +63,21 @@ _FIXING = re.compile(
     r"^(?:(?:hot|bug)?fix(?:es|ed|ing)?|correct(?:s|ed)?|repair(?:s|ed)?|resolve[sd]?|solve[sd]?)\b[:,]?\s+(.+)$",
     re.IGNORECASE,
 )
-_REQUEST = re.compile(
-    r"^(?:add|allow|support|handle|ensure|make|avoid|prevent|raise|return|accept|implement|introduce|enable|let|"
-    r"do not|don't|"
-    r"stop|keep|preserve|improve|provide|expose|respect|reject|ignore|validate|treat|show|use|"
-    r"remove|check)\b",
-    re.IGNORECASE,
-)
+_REQUESTS = """add allow support handle ensure make avoid prevent raise return accept implement introduce enable let
+stop keep preserve improve provide expose respect reject ignore validate treat show use remove check"""
+_FORMS = {"made": "make", "kept": "keep", "stopped": "stop", "do not": "do not", "don't": "don't"}
+_FORMS |= {
+    verb.removesuffix("e" if end[:1] in "ei" and end else "") + end: verb
+    for verb in _REQUESTS.split()
+    for end in ("", "s", "ed", "ing")
+}
+_REQUEST = re.compile(rf"^({'|'.join(sorted(_FORMS, key=len, reverse=True))})\b", re.IGNORECASE)
+_REQUEST_ZH = re.compile(r"^(?:修复|修正|新增|添加|增加|支持|允许|避免|防止|处理|改进|优化|实现|使|让|移除|删除)")
 _LEFT = re.compile(r"[,;:]?\s*\b(?:see(?: also)?|cf\.?|per|introduced (?:in|by)|since)\s*([.!?]?)\s*$", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _NAME = re.compile(r"[A-Za-z_]\w{3,}")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(])")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(])|(?<=[\u3002\uff01\uff1f])")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _MOST = 3
 _LONGEST = 600
 """Sentences of a message's body that are kept, and characters of a statement; our choices."""
@@ -82,33 +94,60 @@ _BROKEN = (
     "{x}: this does not work as it should. Please repair it.",
     "There is a bug that concerns {x}. Can you fix it?",
 )
+_FIXES = (
+    "Please fix this: {x}.",
+    "Bug report: {x}.",
+    "This has to be put right: {x}.",
+)
 _WISHES = (
     "Please {x}.",
     "Could you do this: {x}?",
     "I would like you to {x}.",
     "Task: {x}.",
 )
-_OTHERS = (
+_WANTED = (
     "This is wanted: {x}.",
-    "Please see to this: {x}.",
+    "A feature that I miss: {x}.",
     "The goal: {x}. Please implement it.",
 )
+_OTHERS = (
+    "Please see to this: {x}.",
+    "Please look into this: {x}.",
+    "This is to be done: {x}.",
+)
+"""Where nobody can tell whether it says what is wrong or what is wanted."""
 _HOLDS = (
     "The following should hold, but does not yet:\n{x}\nPlease change the code so that it does.",
     "Please make the code behave like this:\n{x}",
     "Expected behaviour, which is missing or broken at the moment:\n{x}",
 )
+_FIXES_ZH = ("请修复这个问题：{x}。", "有个问题需要修复：{x}。", "缺陷报告：{x}。")
+_WISHES_ZH = ("请{x}。", "能否{x}？", "任务：{x}。")
+_WANTED_ZH = ("需要这个功能：{x}。", "目标：{x}。请实现。")
+_OTHERS_ZH = ("请处理这件事：{x}。", "待办：{x}。", "请看一下这件事：{x}。")
+_ABOUT = ("This is about `{x}`.", "It concerns `{x}`.", "The place is `{x}`.")
+_ABOUT_ZH = ("与 `{x}` 有关。", "涉及的是 `{x}`。")
+_MISSING = ("`{f}` is missing in `{p}`: {x}", "Please write `{f}` ({p}). {x}", "I need `{f}` in `{p}`. {x}")
 _NAMED = ("It should be there as {x}.", "Call it {x}.", "Other code expects to find {x}.")
 
 
 def statement(message: str, new: Collection[str], chance: random.Random) -> str | None:
     """What a user would say; None where the message says nothing. `new` are names that only the fix brings in."""
     subject, _, body = message.strip().partition("\n")
-    subject = _subject(subject)
-    if not subject or not _says(subject) or _names(subject) & {*new}:
+    kind, place, subject = _parts(subject)
+    if not subject or not _says(subject) or _names(f"{subject} {place}") & {*new}:
         return None
-    words = [_framed(subject, chance), *_kept(body, new)]
-    return " ".join(words)[:_LONGEST].strip()
+    chinese = _CHINESE.search(subject) is not None
+    frames = _frames_zh(subject, kind) if chinese else _frames(subject, kind)
+    words = [chance.choice(frames[0]).format(x=frames[1])]
+    if place and place not in subject:
+        words.append(chance.choice(_ABOUT_ZH if chinese else _ABOUT).format(x=place))
+    return " ".join([*words, *_kept(body, new)])[:_LONGEST].strip()
+
+
+def missing(name: str, path: str, summary: str, chance: random.Random) -> str:
+    """What a user would say who wants a function of that name in a file, which is to do what `summary` says."""
+    return chance.choice(_MISSING).format(f=name, p=path, x=summary)
 
 
 def expected(tests: Sequence[str], chance: random.Random) -> str | None:
@@ -124,10 +163,18 @@ def named(names: Sequence[str], chance: random.Random) -> str:
     return chance.choice(_NAMED).format(x=" and ".join(f"`{name}`" for name in names))
 
 
-def _subject(line: str) -> str:
-    line = _NOISE.sub("", _CLOSING.sub("", line))
-    line = _SCOPE.sub("", _PREFIX.sub("", _NUMBER.sub("", line).strip()).strip())
-    return re.sub(r"\s+", " ", _HOW.sub("", line)).strip(" .:;-–,()")
+def _parts(line: str) -> tuple[str, str, str]:
+    """The kind of commit that a subject names, if it does, the place, and what else it says."""
+    closes = _FIXES_ISSUE.match(line)
+    line = _NUMBER.sub("", _NOISE.sub("", _CLOSING.sub("", line))).strip(" :\uff1a")
+    prefix = _PREFIX.match(line)
+    line = line[prefix.end() :].strip() if prefix else line
+    scope = _SCOPE.match(line)
+    line = line[scope.end() :] if scope else line
+    place = (prefix[2] if prefix else None) or (scope[1] if scope else "")
+    kept = _PLACE.fullmatch(place) is not None and place.lower() not in _ANYWHERE
+    kind = prefix[1].lower() if prefix else "fix" if closes else ""
+    return kind, place if kept else "", re.sub(r"\s+", " ", _HOW.sub("", line)).strip(" .\u3002:\uff1a;-–,()")
 
 
 def _says(words: str) -> bool:
@@ -137,20 +184,28 @@ def _says(words: str) -> bool:
     return len(_WORD.findall(words)) >= 3 or len(re.findall(r"[\u4e00-\u9fff]", words)) >= 6
 
 
-def _framed(subject: str, chance: random.Random) -> str:
+def _frames(subject: str, kind: str) -> tuple[Sequence[str], str]:
+    """The sentences that suit a subject, and what of it stands in them."""
     if match := _FIXING.match(subject):
-        what = match[1]
-        return chance.choice(_BUGS if _is_event(what) else _BROKEN).format(x=what)
-    if _REQUEST.match(subject):
-        return chance.choice(_WISHES).format(x=subject[0].lower() + subject[1:])
-    return chance.choice(_OTHERS).format(x=subject)
+        return (_BUGS if _is_event(match[1]) else _BROKEN), match[1]
+    if match := _REQUEST.match(subject):
+        return _WISHES, _FORMS[match[1].lower()] + subject[match.end() :]
+    if kind in _FIX:
+        return (_BUGS if _is_event(subject) else _FIXES), subject
+    return (_WANTED if kind in _NEW else _OTHERS), subject
+
+
+def _frames_zh(subject: str, kind: str) -> tuple[Sequence[str], str]:
+    if _REQUEST_ZH.match(subject):
+        return _WISHES_ZH, subject
+    return (_FIXES_ZH if kind in _FIX else _WANTED_ZH if kind in _NEW else _OTHERS_ZH), subject
 
 
 def _is_event(what: str) -> bool:
     """Whether it tells what goes wrong, and not only where."""
     return (
         re.search(
-            r"\b(?:crash|error|exception|bug|fail|wrong|missing|when|not|leak|incorrect|regress|broken|invalid)",
+            r"\b(?:crash|error|exception|bug|fail|wrong|missing|when|not|loses?|lost|gives|gave|breaks|broke|ignore[sd]|leak|incorrect|regress|broken|invalid)",
             what,
             re.IGNORECASE,
         )
@@ -170,7 +225,7 @@ def _kept(body: str, new: Collection[str]) -> Iterator[str]:
             words = _tidied(_NOISE.sub("", _NUMBER.sub("", _CLOSING.sub("", sentence))))
             if count < _MOST and _says(words) and not _TELLS.match(words) and not _names(words) & {*new}:
                 count += 1
-                yield words if words.endswith((".", "!", "?")) else f"{words}."
+                yield words if words.endswith((".", "!", "?", "\u3002", "\uff01", "\uff1f")) else f"{words}."
 
 
 def _tidied(text: str) -> str:

@@ -135,6 +135,6 @@ def _search(module: Module, definition: Definition, hits: Sequence[int]) -> Aske
     row = quoted(module.lines[at - 1])
     part = Both(
         f"Only line {at} defines it, {row}; the others mention it.",
-        f"只有第 {at} 行是定义:{row};其余几行只是提到它。",
+        f"只有第 {at} 行是定义：{row}；其余几行只是提到它。",
     )
     return _asked("defined_at", module, context, answer, name, steps([part], so(answer)))

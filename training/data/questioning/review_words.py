@@ -14,11 +14,11 @@ ASKED: Mapping[str, Sequence[str]] = {
         "Check this diff for mistakes. Answer briefly: the line and the reason, or that it is fine.",
     ),
     "zh": (
-        "请审查这个 diff。指出有错的那一行并说明原因;如果没有错误,就说没有。",
-        "对 `{path}` 的这个改动引入了缺陷吗?如果有,在哪里?",
-        "合并之前请看一下这个 diff,有没有问题?",
-        "代码审查:如果这个改动有错,请指出来。",
-        "同事发来了 `{f}` 的补丁,可以放心合并吗?",
+        "请审查这个 diff。指出有错的那一行并说明原因；如果没有错误，就说没有。",
+        "对 `{path}` 的这个改动引入了缺陷吗？如果有，在哪里？",
+        "合并之前请看一下这个 diff，有没有问题？",
+        "代码审查：如果这个改动有错，请指出来。",
+        "同事发来了 `{f}` 的补丁，可以放心合并吗？",
     ),
 }
 FAULTY: Mapping[str, Sequence[str]] = {
@@ -28,9 +28,9 @@ FAULTY: Mapping[str, Sequence[str]] = {
         "Do not merge this: `{path}`, line {line}. {said} {why}",
     ),
     "zh": (
-        "`{path}` 第 {line} 行有错:{said}{why}",
-        "有问题的是 `{path}` 第 {line} 行:{said}{why}",
-        "先不要合并:`{path}` 第 {line} 行。{said}{why}",
+        "`{path}` 第 {line} 行有错：{said}{why}",
+        "有问题的是 `{path}` 第 {line} 行：{said}{why}",
+        "先不要合并：`{path}` 第 {line} 行。{said}{why}",
     ),
 }
 CLEAN: Mapping[str, Sequence[str]] = {
@@ -56,20 +56,20 @@ MENDED: Mapping[str, Mapping[str, str]] = {
         "added": "It puts in {new}, which was missing.",
     },
     "zh": {
-        "changed": "它纠正了 {old},现在是 {new}。",
+        "changed": "它纠正了 {old}，现在是 {new}。",
         "removed": "它去掉了本不该有的 {old}。",
         "added": "它补上了缺少的 {new}。",
     },
 }
 WHY: Mapping[str, tuple[str, str]] = {
-    "comparison": ("This comparison decides wrongly, at least at its boundary.", "这个比较会判断错,至少在边界上。"),
+    "comparison": ("This comparison decides wrongly, at least at its boundary.", "这个比较会判断错，至少在边界上。"),
     "arithmetic": ("It computes the wrong value.", "这样算出来的值不对。"),
     "boolean": ("The two conditions are joined the wrong way.", "两个条件的连接方式错了。"),
     "dropped condition": ("A part of the condition is missing.", "条件少了一部分。"),
     "off by one": ("The number is off by one.", "这个数差了一。"),
     "truth": ("The truth value is the wrong way round.", "真假值反了。"),
     "negated condition": ("The condition is the opposite of what is meant.", "条件与本意相反。"),
-    "dropped not": ("Without the `not` the condition is turned round.", "少了 `not`,条件就反了。"),
+    "dropped not": ("A `not` or a minus sign is gone, so the value is the opposite.", "少了 `not` 或负号，值就反了。"),
     "swapped arguments": ("The arguments stand in the wrong order.", "实参的顺序错了。"),
     "changed default": ("The default is not the value that is meant.", "默认值不是该用的那个。"),
     "removed result": ("The result does not reach the caller.", "结果到不了调用者。"),
@@ -119,12 +119,12 @@ STEPS: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
     },
     "zh": {
-        "look": ("这个 diff 只改了 {f},周围不变。", "我比较 {f} 中改动的两边。"),
-        "sides": ("改之前:{old}。改之后:{new}。", "旧的一边是 {old},新的一边是 {new}。"),
-        "faulty": ("{why}原来那行是对的,所以这是一个错误。", "{why}原来的写法才与周围的代码相符。"),
+        "look": ("这个 diff 只改了 {f}，周围不变。", "我比较 {f} 中改动的两边。"),
+        "sides": ("改之前：{old}。改之后：{new}。", "旧的一边是 {old}，新的一边是 {new}。"),
+        "faulty": ("{why}原来那行是对的，所以这是一个错误。", "{why}原来的写法才与周围的代码相符。"),
         "clean": (
-            "旧的那行有问题:{why}新的写法与周围的代码相符,改动是对的。",
-            "错误在旧的一边:{why}新的一边改对了。",
+            "旧的那行有问题：{why}新的写法与周围的代码相符，改动是对的。",
+            "错误在旧的一边：{why}新的一边改对了。",
         ),
     },
 }

@@ -6,8 +6,10 @@ of mistake and the two texts tell.
 
 from __future__ import annotations
 
+import ast
 import random
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,8 +71,8 @@ def issue(fault: Fault, chance: random.Random, language: str) -> str:
 def thought(task: LineTask, fault: Fault, chance: random.Random, language: str) -> str:
     """The chain, a sentence or two a line."""
     last = task.first + len(task.lines) - 1
-    said = [_one(READS, chance, language, f=fault.function, first=task.first, last=last)]
-    if fault.summary and chance.random() < 0.7:
+    said = [_one(READS, chance, language, f=_named(task, fault, language), first=task.first, last=last)]
+    if fault.summary and any(fault.summary in line for line in task.lines) and chance.random() < 0.7:
         said.append(_one(MEANT, chance, language, summary=fault.summary))
     if failing := _failing(task):
         said.append(_one(FAILS, chance, language, text=failing))
@@ -117,10 +119,31 @@ def _others(task: LineTask, number: int, chance: random.Random) -> list[tuple[in
     return sorted(chance.sample(rows, min(len(rows), chance.choice((0, 0, 1, 1, 2)))))
 
 
+def _named(task: LineTask, fault: Fault, language: str) -> str:
+    """What the code is called, if its name is shown or said; its file, else."""
+    shown = "\n".join((*task.lines, task.issue, task.failure))
+    if re.search(rf"\b{re.escape(fault.function.rpartition('.')[2])}\b", shown):
+        return f" `{fault.function}`" if language == "zh" else f"`{fault.function}`"
+    return f" {task.path} 的一段" if language == "zh" else f"a part of {task.path}"
+
+
 def _tells(text: str) -> bool:
-    return not text.startswith(("#", '"', "'", "r'", 'r"', ">>>", ":", "@", "else")) and any(
-        map(text.__contains__, "=(<>")
-    )
+    """Whether a line is code, and enough of it to say something of."""
+    code = not text.startswith(("#", '"', "'", "r'", 'r"', ">>>", "...", ":", "@", "else"))
+    return code and any(map(text.__contains__, "=(<>")) and _is_code(text)
+
+
+def _is_code(text: str) -> bool:
+    """Whether a line is a statement, or begins one."""
+    if text.startswith(("elif ", "except ")):
+        return text.endswith(":")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(f"{text} pass" if text.endswith(":") else text, "line", "exec", ast.PyCF_ONLY_AST)
+        except (SyntaxError, ValueError):
+            return False
+    return True
 
 
 def _fine(rows: Sequence[tuple[int, str]], chance: random.Random, language: str) -> list[str]:

@@ -28,7 +28,7 @@ ISSUES: Both = {
     ),
     "zh": (
         "`{f}` 里有一个错误。",
-        "`{f}` 有问题,有一行需要改正。",
+        "`{f}` 有问题，有一行需要改正。",
         "请找出 `{f}` 中的 bug。",
         "`{f}` 中有一行写错了。",
     ),
@@ -40,16 +40,16 @@ HINTS: Both = {
         "I suspect {part} in `{f}`.",
         "In `{f}`, {part} cannot be right.",
     ),
-    "zh": ("`{f}` 有错,请看{part}。", "`{f}` 不对,问题出在{part}。", "我怀疑 `{f}` 中的{part}。"),
+    "zh": ("`{f}` 有错，请看{part}。", "`{f}` 不对，问题出在{part}。", "我怀疑 `{f}` 中的{part}。"),
 }
 READS: Both = {
     "en": (
-        "The code is `{f}`, lines {first} to {last}.",
-        "I go through `{f}` line by line.",
-        "Lines {first} to {last} show `{f}`; one of them is wrong.",
-        "One line of `{f}` is to be found and corrected.",
+        "The code is {f}, lines {first} to {last}.",
+        "I go through {f} line by line.",
+        "Lines {first} to {last} show {f}; one of them is wrong.",
+        "One line of {f} is to be found and corrected.",
     ),
-    "zh": ("这是 `{f}`,第 {first} 到 {last} 行。", "逐行检查 `{f}`。", "第 {first} 到 {last} 行中有一行写错了。"),
+    "zh": ("这是{f}，第 {first} 到 {last} 行。", "逐行检查{f}。", "第 {first} 到 {last} 行中有一行写错了。"),
 }
 MEANT: Both = {
     "en": (
@@ -57,7 +57,7 @@ MEANT: Both = {
         "What it is for: {summary}",
         "By its own description: {summary}",
     ),
-    "zh": ("文档字符串写着:{summary}", "它的用途是:{summary}"),
+    "zh": ("文档字符串写着：{summary}", "它的用途是：{summary}"),
 }
 FINE: Both = {
     "en": (
@@ -66,21 +66,21 @@ FINE: Both = {
         "`{text}` in line {row} is as it should be.",
         "Nothing is wrong with line {row}, `{text}`.",
     ),
-    "zh": ("第 {row} 行 `{text}` 没有问题。", "第 {row} 行可以不变:`{text}`。"),
+    "zh": ("第 {row} 行 `{text}` 没有问题。", "第 {row} 行可以不变：`{text}`。"),
 }
 STANDS: Both = {
     "en": ("Line {row} reads `{text}`.", "Then line {row}: `{text}`.", "Now line {row}, `{text}`."),
-    "zh": ("第 {row} 行是 `{text}`。", "再看第 {row} 行:`{text}`。"),
+    "zh": ("第 {row} 行是 `{text}`。", "再看第 {row} 行：`{text}`。"),
 }
 FAILS: Both = {
     "en": ("The test's output says: {text}", "What the test reports: {text}", "From the failing test: {text}"),
-    "zh": ("测试的输出是:{text}", "失败的测试报告:{text}"),
+    "zh": ("测试的输出是：{text}", "失败的测试报告：{text}"),
 }
 ENDS: Both = {
     "en": (
         "So line {row} must read `{text}`.",
         "Corrected, line {row} is `{text}`.",
-        "With that, line {row} becomes `{text}`.",
+        "Line {row} therefore becomes `{text}`.",
         "The line I write for {row} is `{text}`.",
     ),
     "zh": ("所以第 {row} 行应为 `{text}`。", "改正后第 {row} 行是 `{text}`。"),
@@ -91,7 +91,7 @@ CHANGED: Both = {
         "What does not belong there is `{bad}`: `{good}` does.",
         "In place of `{bad}` there must stand `{good}`.",
     ),
-    "zh": ("这里的 `{bad}` 不对,应该是 `{good}`。", "不该是 `{bad}`,而该是 `{good}`。"),
+    "zh": ("这里的 `{bad}` 不对，应该是 `{good}`。", "不该是 `{bad}`，而该是 `{good}`。"),
 }
 MISSING: Both = {
     "en": ("Something is missing there: `{good}`.", "The line lacks `{good}`.", "It leaves out `{good}`."),
@@ -110,7 +110,7 @@ KINDS: Mapping[str, Kind] = {
                 "The comparison is the wrong one: `{bad}` where `{good}` is needed.",
                 "`{bad}` lets the wrong cases through; `{good}` is right.",
             ),
-            "zh": ("这里用 `{bad}` 比较,应该用 `{good}`。", "比较写错了:要用 `{good}` 而不是 `{bad}`。"),
+            "zh": ("这里用 `{bad}` 比较，应该用 `{good}`。", "比较写错了：要用 `{good}` 而不是 `{bad}`。"),
         },
     ),
     "arithmetic": Kind(
@@ -121,7 +121,7 @@ KINDS: Mapping[str, Kind] = {
                 "The operator is wrong: `{good}`, not `{bad}`.",
                 "`{bad}` gives another result than is wanted; `{good}` is the operation meant.",
             ),
-            "zh": ("这里用 `{bad}` 计算,应该用 `{good}`。", "运算符不对:应为 `{good}`,不是 `{bad}`。"),
+            "zh": ("这里用 `{bad}` 计算，应该用 `{good}`。", "运算符不对：应为 `{good}`，不是 `{bad}`。"),
         },
     ),
     "boolean": Kind(
@@ -132,7 +132,7 @@ KINDS: Mapping[str, Kind] = {
                 "`{bad}` joins them the wrong way; `{good}` is meant.",
                 "With `{bad}` the condition says something else than with `{good}`, which is right.",
             ),
-            "zh": ("条件用 `{bad}` 连接,应该用 `{good}`。", "不该是 `{bad}`,应为 `{good}`。"),
+            "zh": ("条件用 `{bad}` 连接，应该用 `{good}`。", "不该是 `{bad}`，应为 `{good}`。"),
         },
     ),
     "dropped condition": Kind(
@@ -143,7 +143,7 @@ KINDS: Mapping[str, Kind] = {
                 "The condition checks too little: one side of it is missing.",
                 "Only one of two parts of the expression is left.",
             ),
-            "zh": ("条件少了一半。", "表达式只剩下一边,另一边不见了。"),
+            "zh": ("条件少了一半。", "表达式只剩下一边，另一边不见了。"),
         },
     ),
     "off by one": Kind(
@@ -154,7 +154,7 @@ KINDS: Mapping[str, Kind] = {
                 "`{bad}` is one beside the number that is needed, `{good}`.",
                 "It counts with `{bad}`, and the right number is `{good}`.",
             ),
-            "zh": ("数字差了一:`{bad}` 应为 `{good}`。", "这里应该是 `{good}`,不是 `{bad}`。"),
+            "zh": ("数字差了一：`{bad}` 应为 `{good}`。", "这里应该是 `{good}`，不是 `{bad}`。"),
         },
     ),
     "truth": Kind(
@@ -165,7 +165,7 @@ KINDS: Mapping[str, Kind] = {
                 "It says `{bad}` where `{good}` is meant.",
                 "`{bad}` turns the meaning round; `{good}` belongs there.",
             ),
-            "zh": ("真假写反了,应为 `{good}`。", "这里写的是 `{bad}`,应该是 `{good}`。"),
+            "zh": ("真假写反了，应为 `{good}`。", "这里写的是 `{bad}`，应该是 `{good}`。"),
         },
     ),
     "negated condition": Kind(
@@ -176,7 +176,7 @@ KINDS: Mapping[str, Kind] = {
                 "It asks for the opposite; without `not` it is right.",
                 "The test is negated and must not be.",
             ),
-            "zh": ("条件写反了,不该有 `not`。", "这里取了反,去掉 `not` 才对。"),
+            "zh": ("条件写反了，不该有 `not`。", "这里取了反，去掉 `not` 才对。"),
         },
     ),
     "dropped not": Kind(
@@ -209,7 +209,7 @@ KINDS: Mapping[str, Kind] = {
                 "A parameter has the wrong default: `{good}` is meant, not `{bad}`.",
                 "Whoever leaves the argument out gets `{bad}` in place of `{good}`.",
             ),
-            "zh": ("默认值是 `{bad}`,应为 `{good}`。", "参数的默认值不对:应该是 `{good}`。"),
+            "zh": ("默认值是 `{bad}`，应为 `{good}`。", "参数的默认值不对：应该是 `{good}`。"),
         },
     ),
     "removed result": Kind(
@@ -220,7 +220,7 @@ KINDS: Mapping[str, Kind] = {
                 "The value `{good}` has to be returned, not `{bad}`.",
                 "What was worked out is not handed back: `{good}` is missing.",
             ),
-            "zh": ("这里返回了 None,应返回 `{good}`。", "结果 `{good}` 没有被返回。"),
+            "zh": ("这里返回了 None，应返回 `{good}`。", "结果 `{good}` 没有被返回。"),
         },
     ),
     "removed statement": Kind(
@@ -231,7 +231,7 @@ KINDS: Mapping[str, Kind] = {
                 "Nothing is done there, where `{good}` has to be done.",
                 "The statement `{good}` was left out.",
             ),
-            "zh": ("这里只有 `pass`,缺少 `{good}`。", "本该执行 `{good}`,却什么也没做。"),
+            "zh": ("这里只有 `pass`，缺少 `{good}`。", "本该执行 `{good}`，却什么也没做。"),
         },
     ),
     "wrong variable": Kind(
@@ -242,7 +242,7 @@ KINDS: Mapping[str, Kind] = {
                 "The name is wrong: `{good}`, not `{bad}`.",
                 "`{bad}` exists here too, yet `{good}` is the one that is needed.",
             ),
-            "zh": ("这里用了 `{bad}`,应该用 `{good}`。", "变量名不对:应为 `{good}`。"),
+            "zh": ("这里用了 `{bad}`，应该用 `{good}`。", "变量名不对：应为 `{good}`。"),
         },
     ),
     "slice bound": Kind(
@@ -264,7 +264,7 @@ KINDS: Mapping[str, Kind] = {
                 "`{bad}` takes the loop the wrong way; `{good}` is needed.",
                 "There the loop has to `{good}`, and it says `{bad}`.",
             ),
-            "zh": ("循环这里应该 `{good}`,而不是 `{bad}`。", "`{bad}` 写错了,应为 `{good}`。"),
+            "zh": ("循环这里应该 `{good}`，而不是 `{bad}`。", "`{bad}` 写错了，应为 `{good}`。"),
         },
     ),
     "sibling function": Kind(
@@ -275,7 +275,7 @@ KINDS: Mapping[str, Kind] = {
                 "`{bad}` does nearly the same as `{good}`, which is needed here.",
                 "The call must be of `{good}`, not of `{bad}`.",
             ),
-            "zh": ("调用了 `{bad}`,应该调用 `{good}`。", "函数用错了:应为 `{good}`,不是 `{bad}`。"),
+            "zh": ("调用了 `{bad}`，应该调用 `{good}`。", "函数用错了：应为 `{good}`，不是 `{bad}`。"),
         },
     ),
     "dropped argument": Kind(
@@ -297,7 +297,7 @@ KINDS: Mapping[str, Kind] = {
                 "It names the wrong exception: `{good}` is meant.",
                 "`{bad}` is not what is raised or caught here; `{good}` is.",
             ),
-            "zh": ("异常类型不对:应为 `{good}`。", "这里写的是 `{bad}`,应该是 `{good}`。"),
+            "zh": ("异常类型不对：应为 `{good}`。", "这里写的是 `{bad}`，应该是 `{good}`。"),
         },
     ),
     "repeated statement": Kind(
@@ -308,7 +308,7 @@ KINDS: Mapping[str, Kind] = {
                 "The statement stands there a second time, and must not.",
                 "What it does is right, but not twice.",
             ),
-            "zh": ("同一步做了两次,一次就够。", "语句重复了。"),
+            "zh": ("同一步做了两次，一次就够。", "语句重复了。"),
         },
     ),
 }

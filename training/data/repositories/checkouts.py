@@ -23,6 +23,8 @@ _LEFT_OUT = (
 )
 """What is no part of a source, though it may lie in its folder."""
 _FILE, _PROGRAM, _LINK = "100644", "100755", "120000"
+_BATCH = 500
+"""Files that are read at a time; our choice."""
 
 
 class Sources:
@@ -159,18 +161,36 @@ def _extract(root: Path, commit: str, place: Path) -> None:
     rows = [row.partition(b"\t") for row in git.write("ls-tree", "-r", "-z", commit).split(b"\0") if row]
     entries = [(meta.decode().split(), os.fsdecode(path)) for meta, _, path in rows]
     blobs = [(meta[0], meta[2], path) for meta, path in entries if meta[1] == "blob"]
-    data = (
-        git.write("cat-file", "--batch", stdin="".join(f"{name}\n" for _, name, _ in blobs).encode()) if blobs else b""
-    )
-    at = 0
     place.mkdir(parents=True)
-    for mode, _, path in blobs:
+    inside = place.resolve()
+    try:
+        for first in range(0, len(blobs), _BATCH):
+            part = blobs[first : first + _BATCH]
+            for (mode, _, path), content in zip(part, _contents(git, [name for _, name, _ in part]), strict=True):
+                _put(inside, path, mode, content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the files of {root.name} at {commit[:12]} cannot be had: {error}") from None
+
+
+def _contents(git: GitReader, names: Sequence[str]) -> Iterator[bytes]:
+    """What is in the blobs of these names."""
+    data, at = git.write("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names).encode()), 0
+    for name in names:
         end = data.index(b"\n", at)
-        size = int(data[at:end].rsplit(b" ", 1)[1])
-        target = place / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, mode, data[end + 1 : end + 1 + size])
-        at = end + size + 2
+        size = data[at:end].rsplit(b" ", 1)[1]
+        if not size.isdigit():
+            raise ValueError(f"{name} is missing; fetch the whole history and try again")
+        yield data[end + 1 : end + 1 + int(size)]
+        at = end + int(size) + 2
+
+
+def _put(inside: Path, path: str, mode: str, content: bytes) -> None:
+    """A file of a commit. Names in git may be made up to lead elsewhere: by dots, or through a link beside them."""
+    target = inside / path
+    if not target.parent.resolve().is_relative_to(inside) or os.path.lexists(target):
+        raise ValueError(f"its path {path!r} leads elsewhere")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write(target, mode, content)
 
 
 def _write(place: Path, mode: str, content: bytes) -> None:

@@ -35,6 +35,11 @@ def files(patch: str) -> list[str]:
     return [part for part in _FILE.split(patch) if part.startswith("diff --git ")]
 
 
+def path_of(part: str) -> str:
+    """The file of a part of a patch in which nothing is renamed; of any line `diff --git`."""
+    return part.partition("\n")[0].removeprefix("diff --git a/").partition(" b/")[0]
+
+
 def changed(patch: str, sign: str) -> Iterator[str]:
     """The lines that a patch adds (``+``) or takes away (``-``), without the sign."""
     within = False
@@ -64,7 +69,7 @@ def rows(patch: str) -> Iterator[Row]:
     path, old, new, within = "", 0, 0, False
     for line in patch.split("\n"):
         if line.startswith("diff --git "):
-            path, within = line.removeprefix("diff --git a/").partition(" b/")[0], False
+            path, within = path_of(line), False
         elif header := _RANGES.match(line):
             old, new, within = int(header[1]) or 1, int(header[3]) or 1, True
         elif within and line[:1] in (" ", "+", "-"):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from assistant.errors import UserError
+from training.data.repositories.fetching import told_by_pip
 from training.data.repositories.requirements import Needs, needs
 
 _SECONDS = 900.0
@@ -99,14 +100,9 @@ def _install(folder: Path, wanted: Needs) -> None:
         [*pip, *options, *files], cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
     )
     if done.returncode:
-        raise EnvironmentRefused(f"pip cannot install what the tests need: {_reason(done.stderr)}")
+        raise EnvironmentRefused(f"pip cannot install what the tests need: {told_by_pip(done.stderr)}")
     compiled = [str(folder / "bin/python"), "-m", "compileall", "-q", str(folder / "lib")]
     subprocess.run(compiled, capture_output=True, timeout=_SECONDS, check=False)
-
-
-def _reason(said: str) -> str:
-    lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    return (lines or said.strip().splitlines() or ["it gives no reason"])[0][:300]
 
 
 def _describe(folder: Path, wanted: Needs) -> None:

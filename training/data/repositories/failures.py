@@ -17,14 +17,25 @@ _TEMPORARY = re.compile(r"/(?:tmp|var/tmp|dev/shm|private/tmp)/[^\s'\":,)]*")
 _DURATION = re.compile(r"\b\d+\.\d+ ?(?:s|ms|seconds)\b")
 _MOST, _WIDEST = 8, 160
 """Lines of an excerpt and characters of one; our choice."""
-_OPENINGS = (
-    "`{test}` fails{others}. Find out why and correct the code; the tests are right.",
-    "The tests do not pass: `{test}` fails{others}. Please mend the code and leave the tests as they are.",
-    "Something broke. `{test}` used to pass and does not any more{others}. Please find the mistake and fix it.",
-    "Please make `{test}` pass again{others}. The mistake is in the code and not in the tests.",
+_ENGLISH = (
+    "`{test}`{others} fails. Find out why and correct the code; the tests are right.",
+    "The tests do not pass: `{test}`{others} fails. Please mend the code and leave the tests as they are.",
+    "Something broke. `{test}`{others} used to pass and does not any more. Please find the mistake and fix it.",
+    "Please make `{test}`{others} pass again. The mistake is in the code and not in the tests.",
     "I get a failure in `{test}`{others}. What is wrong with the code? Please repair it.",
 )
-_SHOWN = ("It says:", "This is what pytest shows:", "The failure:", "What I see:")
+_CHINESE = (
+    "`{test}` {others}失败了。请找出原因并改正代码；测试是对的。",
+    "测试没有通过：`{test}` {others}失败了。请修好代码，不要改测试。",
+    "`{test}` {others}原来能通过，现在不行了。请找到错误并修复。",
+    "请让 `{test}` {others}重新通过。错在代码，不在测试。",
+)
+_OPENINGS = {"en": _ENGLISH, "zh": _CHINESE}
+_SHOWN = {
+    "en": ("It says:", "This is what pytest shows:", "The failure:", "What I see:"),
+    "zh": ("输出如下：", "pytest 显示：", "看到的是："),
+}
+_OTHERS = {"en": (" (like one more)", " (like {n} more)"), "zh": ("（另有 1 个测试也是）", "（另有 {n} 个测试也是）")}
 
 
 def excerpt(report: TestReport, test: str) -> str:
@@ -41,7 +52,7 @@ def excerpt(report: TestReport, test: str) -> str:
     return ""
 
 
-def statement(task: str, failing: Sequence[str], reports: Iterable[TestReport]) -> str:
+def statement(task: str, failing: Sequence[str], reports: Iterable[TestReport], language: str = "en") -> str:
     """What a user would say of a task: a test that fails, how many others do, and what is seen, if that is always so.
 
     The words are chosen by the task's id; nothing in them says where the mistake is.
@@ -49,9 +60,10 @@ def statement(task: str, failing: Sequence[str], reports: Iterable[TestReport]) 
     order = rng(0, "statement", task)
     test = min(failing, key=lambda name: (len(name), name))
     seen = {excerpt(report, test) for report in reports}
-    others = {1: "", 2: ", and so does one more"}.get(len(failing), f", and so do {len(failing) - 1} more")
-    said = order.choice(_OPENINGS).format(test=test, others=others)
-    shown = order.choice(_SHOWN)
+    one, several = _OTHERS[language]
+    others = {1: "", 2: one}.get(len(failing), several.format(n=len(failing) - 1))
+    said = order.choice(_OPENINGS[language]).format(test=test, others=others)
+    shown = order.choice(_SHOWN[language])
     (only,) = seen if len(seen) == 1 else ("",)
     return f"{said}\n\n{shown}\n\n```\n{only}\n```" if only else said
 

@@ -67,19 +67,26 @@ def _downloaded(name: str, pinned: str, digest: str, folder: Path) -> Path:
     wanted, place = folder / "wanted.txt", folder / "download"
     wanted.write_text(f"{pinned} --hash=sha256:{digest}\n" if digest else f"{pinned}\n", "ascii")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*pip, "--no-deps", "--no-binary", name, "-d", str(place), "-r", str(wanted)],
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    command = [*pip, "--no-deps", "--no-binary", name, "-d", str(place), "-r", str(wanted)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"the source of {pinned} cannot be fetched: pip took more than {_SECONDS:g} seconds") from None
+    except OSError as error:
+        raise UserError(f"the source of {pinned} cannot be fetched: {error}") from None
     found = sorted(place.glob("*")) if place.is_dir() else []
     if done.returncode or len(found) != 1:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        reason = said[0].removeprefix("ERROR: ") if said else "pip gives no reason"
-        raise UserError(f"the source of {pinned} cannot be fetched: {reason[:200]}")
+        reason = told_by_pip(done.stderr)
+        raise UserError(f"the source of {pinned} cannot be fetched: {reason}")
     return found[0]
+
+
+def told_by_pip(said: str) -> str:
+    """Why pip failed, in a few words, from what it wrote to standard error."""
+    if re.search(r"connection broken|Failed to establish a new connection|Name or service not known", said):
+        return "the package index cannot be reached; look at the network, or at pip's settings"
+    lines = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
+    return (lines or said.strip().splitlines() or ["pip gives no reason"])[0][:300]
 
 
 def unpacked(archive: Path, folder: Path) -> Path:

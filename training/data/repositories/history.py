@@ -15,7 +15,9 @@ from assistant.workspace.git import environment, safe_options
 _BATCH = 200
 """Commits that are read at a time; our choice."""
 _SECONDS = 120.0
-_PLAIN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
+_PLAIN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all", "-O/dev/null")
+_STEADY = ("--no-replace-objects", "-c", "diff.suppressBlankEmpty=false")
+"""What a repository may say otherwise, so that the same commit would read otherwise."""
 _MARK = "\0\1\0"
 """Stands before each commit: a message holds no NUL, and ends in a line break."""
 
@@ -70,8 +72,9 @@ class History:
     def patch(self, commit: Commit, paths: Sequence[str]) -> str:
         """What a commit does to some files, as `git apply` takes it; bytes that are no UTF-8 are surrogates."""
         form = ("--full-index", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3", "--diff-algorithm=myers")
+        alone = ("--inter-hunk-context=0", "--no-relative", "--indent-heuristic")
         names = [f":(top,literal){path}" for path in paths]
-        data = self._read("diff", *_PLAIN, *form, commit.parent, commit.sha, "--", *names)
+        data = self._read("diff", *_PLAIN, *form, *alone, commit.parent, commit.sha, "--", *names)
         return data.decode("utf-8", "surrogateescape")
 
     def contents(self, commit: Commit, paths: Sequence[str]) -> Mapping[str, tuple[bytes | None, bytes | None]]:
@@ -97,7 +100,7 @@ class History:
         return done.stdout
 
     def _ran(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = ["git", *self.options, *arguments]
+        command = ["git", *self.options, *_STEADY, *arguments]
         try:
             return subprocess.run(
                 command,

@@ -77,7 +77,16 @@ def modules_of(source: Source, cache: Path) -> Iterator[Module]:
     Raises:
         UserError: there is no such revision.
     """
-    return modules(tree(source, "", cache) if source.revision else Path(source.root))
+    return modules(folder_of(source, cache))
+
+
+def folder_of(source: Source, cache: Path) -> Path:
+    """The folder with a source's files at its revision; where none is known, as they are.
+
+    Raises:
+        UserError: there is no such revision.
+    """
+    return tree(source, "", cache) if source.revision else Path(source.root)
 
 
 def modules(root: Path) -> Iterator[Module]:
@@ -144,13 +153,17 @@ def _paths(root: Path) -> Iterator[str]:
                 yield path
 
 
-def _module(root: Path, path: str) -> Module | None:
-    place = root / path
+def text_of(place: Path) -> str | None:
+    """What stands in a file; None where it is large, is no text, or is a link, which may lead anywhere."""
     try:
         info = place.lstat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST:
             return None
-        text = place.read_bytes().decode()
+        return place.read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         return None
-    return module_of(path, text) if written_by_people(text) else None
+
+
+def _module(root: Path, path: str) -> Module | None:
+    text = text_of(root / path)
+    return module_of(path, text) if text is not None and written_by_people(text) else None

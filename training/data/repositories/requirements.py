@@ -19,7 +19,8 @@ _LIST_OF_DOCS = re.compile(r"doc|lint|example|bench|release|build")
 _EXTRAS = ("test", "tests", "testing", "dev", "develop", "development")
 """Extras and groups that tests may need, most likely first; of extras only those of the first kind that is there."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
-_OWN = re.compile(r"^(?:-|\.|/|git\+|https?:|file:)|\$\{|\{")
+_VERSION = re.compile(r"[\w.!+-]+")
+_OWN = re.compile(r"^(?:-|\.|/|git\+|https?:|file:)|\$\{|\{|@\s*\S*:|\s--")
 _EXTRA = re.compile(r"""(?:;|\band\b)\s*\(?\s*extra\s*==\s*['"]([^'"]+)['"]\s*\)?""")
 _NEVER = frozenset(
     {
@@ -68,7 +69,7 @@ def needs(root: Path) -> Needs:
     return Needs(
         tuple(sorted(wanted)),
         tuple(sorted(_pinned(root, name))),
-        name if version else "",
+        name if _is_plain(name, version) else "",
         version,
         _described(name, version, metadata),
         _points(project),
@@ -142,7 +143,8 @@ def _listed(root: Path) -> Iterator[str]:
     """The lines of requirements files, but for options and paths."""
     places = {place for pattern in _LISTS for place in root.glob(pattern)}
     for place in sorted(places):
-        if not _LIST_OF_DOCS.search(place.name):
+        inside = place.resolve().is_relative_to(root.resolve())  # a link may lead to what is nobody's business
+        if inside and place.is_file() and not _LIST_OF_DOCS.search(place.name):
             text = place.read_text("utf-8", "replace").replace("\\\n", " ")
             yield from (_uncommented(line) for line in text.split("\n"))
 
@@ -179,12 +181,17 @@ def _metadata(root: Path) -> Message:
 
 
 def _described(name: str, version: str, metadata: Message) -> str:
-    if not name or not version:
+    if not _is_plain(name, version):
         return ""
     lines = [("Metadata-Version", "2.1"), ("Name", name), ("Version", version)]
     summary = [("Summary", str(metadata["Summary"]))] if metadata["Summary"] else []
     requires = [("Requires-Dist", str(line)) for line in metadata.get_all("Requires-Dist", [])]
     return "".join(f"{field}: {text}\n" for field, text in (*lines, *summary, *requires))
+
+
+def _is_plain(name: str, version: str) -> bool:
+    """Whether they are there and can name a folder: nothing in them leads elsewhere."""
+    return _NAME.fullmatch(name) is not None and _VERSION.fullmatch(version) is not None
 
 
 def _toml(place: Path) -> dict[str, Any]:

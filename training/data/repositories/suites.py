@@ -30,6 +30,8 @@ _SETTINGS = {"pytest.ini": "", ".pytest.ini": "", "pyproject.toml": "[tool.pytes
 _SETTINGS |= {"setup.cfg": "[tool:pytest]", "pytest.toml": "", ".pytest.toml": ""}
 """Files in which pytest finds its settings, and what stands in them then."""
 _PYTEST = "python -m pytest -q"
+_IS_PYTEST = re.compile(r"(?:\w+=\S* )*(?:python[\d.]* -m )?pytest\b[^;&|]*$")
+_GOING_ON = " --continue-on-collection-errors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,23 @@ class Suite:
     python: str = ""
 
     async def run(
-        self, changes: Changes = _NOTHING, *, number: int = 1, ids: Iterable[str] = (), seconds: float = FIRST
+        self,
+        changes: Changes = _NOTHING,
+        *,
+        number: int = 1,
+        ids: Iterable[str] = (),
+        seconds: float = FIRST,
+        first: bool = False,
     ) -> TestReport:
         """Run the tests, or only `ids` where the command can say so, on the source with `changes`, in a fresh copy.
 
         `number` seeds the hashes of texts, so that the order of sets is another in each of several runs, and the same
-        when all is done again. `seconds` is what the run may take.
+        when all is done again. `seconds` is what the run may take. With `first` it may end where one test fails.
         """
         names = tuple(ids)
         command = (with_tests(self.bench.command, names) if names else None) or self.bench.command
-        return await self.bench.tests(changes, command=command, timeout=seconds, env={"PYTHONHASHSEED": str(number)})
+        env = {"PYTHONHASHSEED": str(number)} | ({"PYTEST_ADDOPTS": "-x"} if first else {})
+        return await self.bench.tests(changes, command=command, timeout=seconds, env=env)
 
 
 @contextmanager
@@ -90,6 +99,11 @@ def command_of(root: Path, python: str = "") -> str:
 def without_options(command: str) -> str:
     """The command, free of the options that the settings of the source add (they may ask for plugins)."""
     return f"{command} -o addopts="
+
+
+def going_on(command: str) -> str:
+    """The command, which runs the other tests too where a file of them cannot be read, as new tests of old code."""
+    return f"{command}{_GOING_ON}" if _IS_PYTEST.match(command) and _GOING_ON not in command else command
 
 
 def reversed_order(command: str, ids: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from assistant.testing.paths import is_test_file
-from training.data.repositories.modules import LARGEST, Module, module_of
+from training.data.repositories.modules import Module, module_of, text_of
 
 LONGEST = 120
 """Characters of a call; our choice."""
@@ -97,17 +97,9 @@ def _tests(root: Path) -> Iterator[Module]:
         for name in sorted(names):
             place = Path(folder, name)
             wanted = name.endswith(".py") and is_test_file(place.relative_to(root).as_posix())
-            if wanted and (module := _read(place)) is not None:
+            text = text_of(place) if wanted else None
+            if text is not None and (module := module_of(name, text)) is not None:
                 yield module
-
-
-def _read(place: Path) -> Module | None:
-    try:
-        if place.is_symlink() or place.stat().st_size > LARGEST:
-            return None
-        return module_of(place.name, place.read_bytes().decode())
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _examples(tree: ast.Module) -> Iterator[ast.Module]:
