@@ -131,7 +131,7 @@ async def make_tasks(bench: Bench, order: Order) -> AsyncIterator[TaskMade]:
     base = await _baseline(bench)
     chosen, lanes = _Chosen(order.count), asyncio.Semaphore(order.jobs)
 
-    async def noticed(candidate: _Candidate) -> tuple[str, ...]:
+    async def noticed(candidate: Candidate) -> tuple[str, ...]:
         async with lanes:
             return await _noticed(bench, base, candidate)
 
@@ -152,7 +152,7 @@ class _Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """A mutant of a file."""
 
     path: str
@@ -194,11 +194,11 @@ class _Chosen:
         """Whether no more are wanted, or enough was tried."""
         return self.number >= self.count or self.tried >= self.count * _TRIES
 
-    def wants(self, candidate: _Candidate) -> bool:
+    def wants(self, candidate: Candidate) -> bool:
         """Whether this one could be taken."""
         return self.number < self.count and self.taken[candidate.function] < self.most
 
-    def takes(self, candidate: _Candidate, tests: Collection[str]) -> bool:
+    def takes(self, candidate: Candidate, tests: Collection[str]) -> bool:
         """Whether this one is taken; `tests` are those that notice it."""
         self.tried += 1
         if not tests or not self.wants(candidate):
@@ -224,7 +224,7 @@ async def _baseline(bench: Bench) -> _Baseline:
     return _Baseline(passed, lines, report.seconds)
 
 
-def _candidates(root: Path, base: _Baseline, seed: int) -> Iterator[_Candidate]:
+def _candidates(root: Path, base: _Baseline, seed: int) -> Iterator[Candidate]:
     """Mutants of all files in turn, the longer run the oftener."""
     order = random.Random(seed)  # noqa: S311 - a seeded order, no secret
     paths = sorted(path for path, lines in base.lines.items() if lines and path.endswith(".py"))
@@ -238,18 +238,18 @@ def _candidates(root: Path, base: _Baseline, seed: int) -> Iterator[_Candidate]:
             yield candidate
 
 
-def _mutants(root: Path, path: str, lines: frozenset[int], seed: int) -> Iterator[_Candidate]:
+def _mutants(root: Path, path: str, lines: frozenset[int], seed: int) -> Iterator[Candidate]:
     try:
         source = (root / path).read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         return
     for mutant in mutants(source, seed=seed, lines=lines):
-        yield _Candidate(path, source, mutant)
+        yield Candidate(path, source, mutant)
 
 
-def _windows(candidates: Iterator[_Candidate], chosen: _Chosen) -> Iterator[list[_Candidate]]:
+def _windows(candidates: Iterator[Candidate], chosen: _Chosen) -> Iterator[list[Candidate]]:
     """A few at a time that could be taken; those that could not come again at the end, when functions may have more."""
-    later: list[_Candidate] = []
+    later: list[Candidate] = []
     while not chosen.full:
         window = list(islice(_wanted(candidates, chosen, later), _WINDOW))
         if window:
@@ -260,7 +260,7 @@ def _windows(candidates: Iterator[_Candidate], chosen: _Chosen) -> Iterator[list
             return
 
 
-def _wanted(candidates: Iterator[_Candidate], chosen: _Chosen, later: list[_Candidate]) -> Iterator[_Candidate]:
+def _wanted(candidates: Iterator[Candidate], chosen: _Chosen, later: list[Candidate]) -> Iterator[Candidate]:
     for candidate in candidates:
         if chosen.wants(candidate):
             yield candidate
@@ -268,7 +268,7 @@ def _wanted(candidates: Iterator[_Candidate], chosen: _Chosen, later: list[_Cand
             later.append(candidate)
 
 
-async def _noticed(bench: Bench, base: _Baseline, candidate: _Candidate) -> tuple[str, ...]:
+async def _noticed(bench: Bench, base: _Baseline, candidate: Candidate) -> tuple[str, ...]:
     """The tests that fail with this mistake, the same in two runs; none if it is no good for a task."""
     limit = base.seconds * _PATIENCE + _PATIENCE
     first = _failing(base, await bench.tests(candidate.changes(), timeout=limit))
@@ -288,7 +288,7 @@ def _failing(base: _Baseline, report: TestReport) -> tuple[str, ...]:
     return tuple(sorted(failed))
 
 
-def _write(bench: Bench, order: Order, number: int, candidate: _Candidate, tests: tuple[str, ...]) -> TaskMade:
+def _write(bench: Bench, order: Order, number: int, candidate: Candidate, tests: tuple[str, ...]) -> TaskMade:
     name = f"{re.sub(r'[^A-Za-z0-9.]+', '-', order.name).strip('-.') or 'task'}-{order.seed}-{number:02}"
     folder = order.out / name
     try:
@@ -305,7 +305,7 @@ def _write(bench: Bench, order: Order, number: int, candidate: _Candidate, tests
     return made
 
 
-def _made(name: str, folder: Path, candidate: _Candidate, tests: tuple[str, ...]) -> TaskMade:
+def _made(name: str, folder: Path, candidate: Candidate, tests: tuple[str, ...]) -> TaskMade:
     mutant = candidate.mutant
     return TaskMade(
         id=name,

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.errors import UserError
+from assistant.evaluation.more_operators import ALL_OPERATORS
 from assistant.evaluation.mutants import TRUTH, build_tasks
 from assistant.evaluation.mutation import lines_of, mutants
-from assistant.evaluation.operators import ALL_OPERATORS, OPERATORS
+from assistant.evaluation.operators import OPERATORS
 from assistant.tasks.task import read_tasks
 
 BY_NAME = {operator.name: operator for operator in ALL_OPERATORS}

@@ -55,6 +55,15 @@ def test_records_come_back_in_order_and_numbered(journal):
     assert records[0]["engine"]["model"] == "nano"
 
 
+def test_sessions_of_one_second_are_listed_the_latest_first(tmp_path):
+    begun = []
+    for _ in range(40):
+        journal = Journal.create(tmp_path, tmp_path, INFO)
+        journal.close()
+        begun.append(journal.session)
+    assert [session.id for session in summaries(tmp_path)] == begun[::-1]
+
+
 def test_only_the_user_may_read_it(tmp_path):
     (tmp_path / "sessions").mkdir(mode=0o755)
     path = make(tmp_path / "sessions", "hi")

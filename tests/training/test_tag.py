@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.evaluation.operators import ALL_OPERATORS
+from assistant.evaluation.more_operators import ALL_OPERATORS
 from assistant.think import Policy, Situation
 from model.format import Mode, Reply, ThinkRequest
 from training.data.asking.pass_rates import PassRates

@@ -248,7 +248,9 @@ def _yields(reports: Sequence[Ran]) -> list[str]:
 
 
 def _again(again: str) -> list[str]:
-    same = "The same recipe, seed and sources give the same bytes, on any machine and in any number of processes."
+    same = (
+        "The same recipe, seed, sources and replies of models are to give the same bytes, in any number of processes."
+    )
     return [*(["```", again, "```", ""] if again else []), same]
 
 

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import ClassVar
 
 from assistant.errors import UserError
+from assistant.evaluation.more_operators import ALL_OPERATORS
 from assistant.evaluation.mutation import Mutant, lines_of, mutants
-from assistant.evaluation.operators import ALL_OPERATORS
 from assistant.tasks.patched import changes_of
 from model.format import Mode
 from model.line import LONGEST, WHY, LineEdit, LineTask, messages, write

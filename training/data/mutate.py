@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from assistant.errors import UserError
-from assistant.evaluation.mutation import Mutant, mutants
-from assistant.evaluation.operators import ALL_OPERATORS, Operator
+from assistant.evaluation.more_operators import ALL_OPERATORS
+from assistant.evaluation.mutants import Candidate
+from assistant.evaluation.mutation import mutants
+from assistant.evaluation.operators import Operator
 from assistant.fix.changes import Change, Changes, FileState
 from assistant.testing.paths import is_test_file
 from training.data.repositories.checkouts import tree
@@ -52,20 +54,6 @@ class Mutate:
             candidates = _candidates(source, tree(source, "", context.cache), self.seed, operators)
             for candidate in _spread(candidates, self.count):
                 yield task_of(source, candidate)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A mutant of a file with the text `source`."""
-
-    path: str
-    source: str
-    mutant: Mutant
-
-    @property
-    def function(self) -> tuple[str, str]:
-        """Which function of which file it changes."""
-        return self.path, self.mutant.function
 
 
 def task_of(source: Source, candidate: Candidate) -> Task:

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from itertools import islice, pairwise
 from typing import ClassVar
 
-from assistant.evaluation.operators import ALL_OPERATORS
+from assistant.evaluation.more_operators import ALL_OPERATORS
 from training.data.questioning.asked import quoted
 from training.data.questioning.review_words import ASKED, CLEAN, FAULTY, MEANT, MENDED, NOTHING, SAID, STEPS, SURE, WHY
 from training.data.repositories.diffs import Row, rows, unified

@@ -318,8 +318,7 @@ def _missing(part: Part, path: str) -> Script:
     name, folder = PurePosixPath(path).name, str(PurePosixPath(path).parent)
     if fails or part.rng.random() < 0.5:
         shown = yield part.turn("look", call("search", pattern=PurePosixPath(path).stem))
-        if not shown[-1].startswith("Nothing matches"):
-            raise Astray("the name is known after all")
+        _nothing(shown)
     en = part.rng.choice(
         (
             f"There is no {path} in this repository, so nothing was done. Which file do you mean?",
@@ -349,8 +348,7 @@ def unknown(library: Library, part: Part) -> Iterator[Episode]:
 
 def _unknown(part: Part, name: str) -> Script:
     shown = yield part.turn("look", call("search", pattern=name))
-    if not shown[-1].startswith("Nothing matches"):
-        raise Astray("the name is known after all")
+    _nothing(shown)
     en = part.rng.choice(
         (
             f"Nothing in this repository is called `{name}`, so there is nothing to report or change.",
@@ -366,6 +364,11 @@ def _unknown(part: Part, name: str) -> Script:
     yield part.turn(
         "tell", answer=in_words(part.language, en, f"仓库里没有找到 `{name}`，请确认名称。"), thought=thought
     )
+
+
+def _nothing(shown: tuple[str, ...]) -> None:
+    if not shown[-1].startswith("Nothing matches"):
+        raise Astray("the name is known after all")
 
 
 def _seen(shown: tuple[str, ...], path: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from assistant.evaluation.more_operators import ALL_OPERATORS
 from assistant.evaluation.mutation import lines_of, mutants
-from assistant.evaluation.operators import ALL_OPERATORS, Operator
+from assistant.evaluation.operators import Operator
 from training.data.repositories.modules import Definition
 
 
