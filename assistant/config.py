@@ -28,6 +28,7 @@ class Settings:
     """All settings with their defaults. The file is TOML with these names at its top level.
 
     None means: by the engine, or found by looking. Numbers are positive (`temperature` may be 0); seconds are seconds.
+    `adapter` is a LoRA adapter for an engine in this process: GGUF for the embedded one, peft's folder for `torch:`.
     `sandbox_write` lists absolute paths of folders that commands may change besides the repository. `models` are the
     user's own, by name. `temperature` and `top_p` that are None are the model's makers' own. Budgets are in
     tokens: of one judge, of one thought (None: three quarters of `max_tokens`), of all thoughts of a session.
@@ -40,6 +41,7 @@ class Settings:
     engine: str | None = None
     model: str | None = None
     dialect: Literal["kat", "qwen3", "qwen3_coder"] | None = None
+    adapter: str | None = None
     hold_format: bool = False
     api_key: str | None = None
     think: ThinkRequest = ThinkRequest.AUTO
@@ -71,6 +73,7 @@ _ENVIRONMENT = {
     "KAT_ENGINE": "engine",
     "KAT_MODEL": "model",
     "KAT_DIALECT": "dialect",
+    "KAT_ADAPTER": "adapter",
     "KAT_API_KEY": "api_key",
     "KAT_THINK": "think",
     "KAT_PROFILE": "profile",

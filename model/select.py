@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from model.catalog import CATALOG, CatalogEntry, known
 from model.engine import SILENCE, Engine, EngineError, EngineRefused, is_engine
@@ -41,6 +42,7 @@ async def open_engine(
     api_key: str | None = None,
     dialect: str | None = None,
     model: str | None = None,
+    adapter: Path | None = None,
     silence: float = SILENCE,
     hold: bool = False,
     environ: Mapping[str, str],
@@ -51,17 +53,22 @@ async def open_engine(
 
     With None it is what `kat serve` runs here, else the first of `candidates` that answers, else the embedded one.
     `EngineInfo.why` says the reason. A server of ours gets its own key where none is given. `hold` is of servers:
-    replies are held to KAT's format by a grammar.
+    replies are held to KAT's format by a grammar. `adapter` is for engines in this process, so that with it and without
+    a `spec` the embedded one is taken: a GGUF file for that, a folder that peft saved for torch.
     `probe_timeout`, and `silence` within a stream, are in seconds. Raises `EngineUnreachable` or `EngineRefused`.
     """
     server = _Server(api_key, dialect, model, silence, hold)
     match spec:
+        case None if adapter:
+            return await _reached(_embedded(environ, dialect, "its adapter was named", adapter))
         case None:
             pass
         case "embedded":
-            return await _reached(_embedded(environ, dialect, "you asked for it"))
+            return await _reached(_embedded(environ, dialect, "you asked for it", adapter))
         case _ if spec.startswith("torch:"):
-            return await _reached(_torch(spec, environ, dialect, hold))
+            return await _reached(_torch(spec, environ, dialect, hold, adapter))
+        case _ if is_engine(spec) and adapter:
+            raise EngineRefused("a server loads its adapters itself: kat serve adapters load NAME=PATH")
         case _ if is_engine(spec):
             return await server.knowing(at(servers_directory(environ), spec)).reached(spec, "you asked for it")
         case _:
@@ -145,22 +152,36 @@ class _Server:
         return await _reached(ChatEngine(url, **asdict(self), why=f"{why}; it only chats"))
 
 
-def _embedded(environ: Mapping[str, str], dialect: str | None, why: str) -> Engine:
+def _embedded(environ: Mapping[str, str], dialect: str | None, why: str, adapter: Path | None = None) -> Engine:
     from model.engines.embedded import EmbeddedEngine
 
+    _expect_gguf(adapter)
     entry, folder = CATALOG[NANO], models_directory(environ)
     if not is_pulled(entry, folder):
         raise PullError(f"{why}, but its model is not on this machine yet; fetch it with: kat models pull {NANO}")
     return EmbeddedEngine(
         model_path(entry, folder),
         context=entry.context,
+        lora=adapter,
         dialect=dialect or entry.dialect,
         model=entry.title,
         why=why,
     )
 
 
-def _torch(spec: str, environ: Mapping[str, str], dialect: str | None, hold: bool) -> Engine:
+def _expect_gguf(adapter: Path | None) -> None:
+    """Raises EngineRefused if llama.cpp cannot take it."""
+    if adapter is None:
+        return
+    if adapter.is_dir():
+        raise EngineRefused(f"{adapter} is an adapter for torch; name its GGUF file, which kat train export makes")
+    if not adapter.is_file():
+        raise EngineRefused(f"there is no adapter {adapter}; name a GGUF file, as kat train export makes it")
+
+
+def _torch(
+    spec: str, environ: Mapping[str, str], dialect: str | None, hold: bool, adapter: Path | None = None
+) -> Engine:
     """By a name of the catalogue, else a folder, a GGUF file or a hub id."""
     from model.engines.torch import TorchEngine
 
@@ -168,7 +189,7 @@ def _torch(spec: str, environ: Mapping[str, str], dialect: str | None, hold: boo
     entry = known(name)
     spoken = dialect or (entry.dialect if entry else None)
     source = _weights(entry, environ) if entry else name
-    return TorchEngine(source, dialect=spoken, hold=hold or None, why="you asked for it")
+    return TorchEngine(source, adapter=adapter, dialect=spoken, hold=hold or None, why="you asked for it")
 
 
 def _weights(entry: CatalogEntry, environ: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
 """Recipes: TOML files in layers, read against dataclasses, so that a mistake is one sentence before anything runs.
 
-The layers, from below: what `extends` names (relative to the file, again in layers), the file, ``KAT_TRAIN_SET`` (words
-``key=value`` as a shell splits them), and ``--set key=value``. A key is dotted (``stages.mix.size``), a value is TOML,
-and text where it is no TOML. Tables are merged, everything else is replaced.
+The layers, from below: what `extends` names (relative to the file, or a recipe of ours; again in layers), the file,
+``KAT_TRAIN_SET`` (words ``key=value`` as a shell splits them), and ``--set key=value``. A key is dotted
+(``stages.mix.size``), a value is TOML, and text where it is no TOML. Tables are merged, everything else is replaced.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from assistant.errors import UserError
 from training.near import nearest
 
 T = TypeVar("T")
+SHIPPED = Path(__file__).resolve().parent / "recipes"
+"""Where the recipes lie that come with the program."""
 _DEEPEST = 8
 """Files that may extend one another; our choice: more is a circle."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -39,7 +41,7 @@ def layers(path: Path, sets: Iterable[str] = (), environ: Mapping[str, str] = os
     except ValueError as error:
         raise UserError(f"KAT_TRAIN_SET cannot be read ({error}); write words like stages.mix.size=1000") from None
     for word in [*words, *sets]:
-        merged = _merged(merged, assignment(word))
+        merged = merged_over(merged, assignment(word))
     return merged
 
 
@@ -89,14 +91,21 @@ def _file(path: Path, left: int) -> dict[str, Any]:
         raise UserError(f"extends in {path} is the name of one file, in quotes")
     if left == 0:
         raise UserError(f"{path} extends itself, over {below}; take one `extends` away")
-    return _merged(_file(path.parent / below, left - 1), found)
+    return merged_over(_file(_below(path, below), left - 1), found)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _below(path: Path, name: str) -> Path:
+    """The file that `extends` names: beside the one that says so, else among those that come with the program."""
+    beside, ours = path.parent / name, SHIPPED / name
+    return ours if not beside.exists() and Path(name).name == name and ours.is_file() else beside
+
+
+def merged_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One table laid over another, and so are the tables in them."""
     merged = dict(below)
     for name, value in above.items():
         under = merged.get(name)
-        merged[name] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+        merged[name] = merged_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -15,6 +15,7 @@ from assistant import interrupts
 from assistant.commands.opening import checked_rules, engine_from, repository_root, resumed_session, settings_from
 from assistant.commands.options import (
     HERE,
+    Adapter,
     Allow,
     DialectName,
     Engine,
@@ -50,6 +51,7 @@ def ask(
     engine: Engine = None,
     model: Model = None,
     dialect: DialectName = None,
+    adapter: Adapter = None,
     think: Think = None,
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
@@ -65,6 +67,7 @@ def ask(
         engine=engine,
         model=model,
         dialect=dialect,
+        adapter=adapter,
         think=think,
         profile=profile,
         max_steps=max_steps,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from assistant import interrupts
 from assistant.commands.opening import engine_from, settings_from
-from assistant.commands.options import HERE, DialectName, Engine, Json, Model, Repository
+from assistant.commands.options import HERE, Adapter, DialectName, Engine, Json, Model, Repository
 from assistant.config import Settings
 from assistant.doctor.finding import Finding
 from assistant.errors import Exit
@@ -24,10 +24,11 @@ def doctor(
     engine: Engine = None,
     model: Model = None,
     dialect: DialectName = None,
+    adapter: Adapter = None,
     json_: Json = False,
 ) -> int:
     """Prove that engine, model, sandbox, git and terminal work, one line each; all of an engine with --engine."""
-    settings = settings_from(engine=engine, model=model, dialect=dialect)
+    settings = settings_from(engine=engine, model=model, dialect=dialect, adapter=adapter)
     return interrupts.run(show(_findings(repo, settings, quick=engine is None), json_))
 
 

@@ -8,6 +8,7 @@ from assistant.commands import fix_options as its
 from assistant.commands.opening import checked_rules, settings_from
 from assistant.commands.options import (
     HERE,
+    Adapter,
     Allow,
     DialectName,
     Engine,
@@ -30,6 +31,7 @@ def fix(
     engine: Engine = None,
     model: Model = None,
     dialect: DialectName = None,
+    adapter: Adapter = None,
     think: Think = None,
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
@@ -62,7 +64,8 @@ def fix(
     from assistant.commands.fixing import Delivery, Wanted, fix_one
 
     draws: dict[str, Any] = {"think": think, "think_budget": think_budget, "seed": seed, "max_steps": max_steps}
-    settings = settings_from(engine=engine, model=model, dialect=dialect, profile=profile, **draws)
+    draws |= {"adapter": adapter, "profile": profile}
+    settings = settings_from(engine=engine, model=model, dialect=dialect, **draws)
     limits: dict[str, Any] = {"candidates": candidates, "samples": samples, "budget_tokens": budget_tokens}
     limits |= {"test_timeout": test_timeout} if test_timeout else {}
     rules = checked_rules(allow)

@@ -10,6 +10,7 @@ import typer
 from assistant.commands.opening import checked_rules, resumed_session, settings_from
 from assistant.commands.options import (
     HERE,
+    Adapter,
     Allow,
     DialectName,
     Engine,
@@ -27,6 +28,7 @@ def open_interface(
     engine: Engine = None,
     model: Model = None,
     dialect: DialectName = None,
+    adapter: Adapter = None,
     think: Think = None,
     profile: ProfileOption = None,
     max_steps: MaxSteps = None,
@@ -35,7 +37,13 @@ def open_interface(
 ) -> int:
     """Open the terminal interface in a repository."""
     settings = settings_from(
-        engine=engine, model=model, dialect=dialect, think=think, profile=profile, max_steps=max_steps
+        engine=engine,
+        model=model,
+        dialect=dialect,
+        adapter=adapter,
+        think=think,
+        profile=profile,
+        max_steps=max_steps,
     )
     rules = checked_rules(allow)
     if resume is None:

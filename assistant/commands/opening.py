@@ -37,11 +37,16 @@ async def engine_from(settings: Settings, environ: Mapping[str, str] = os.enviro
         settings.engine,
         api_key=settings.api_key,
         dialect=settings.dialect,
+        adapter=_adapter(settings),
         model=settings.model,
         silence=settings.silence,
         hold=settings.hold_format,
         environ=environ,
     )
+
+
+def _adapter(settings: Settings) -> Path | None:
+    return Path(settings.adapter).expanduser() if settings.adapter else None
 
 
 def checked_rules(allow: list[str] | None) -> tuple[str, ...]:

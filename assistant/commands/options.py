@@ -14,6 +14,9 @@ Engine = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="the model's name on a server that has several")]
 DialectName = Annotated[str | None, typer.Option("--dialect", help="kat, qwen3 or qwen3_coder; else by the model")]
+Adapter = Annotated[
+    str | None, typer.Option("--adapter", metavar="PATH", help="a LoRA adapter for an engine in this process")
+]
 Think = Annotated[ThinkRequest | None, typer.Option("--think", help="auto, on or off")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="compact or full prompts; else by the engine")]
 MaxSteps = Annotated[int | None, typer.Option("--max-steps", help="steps that one message may take")]

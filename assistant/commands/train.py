@@ -9,7 +9,7 @@ HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 
 def train(context: typer.Context) -> int:
-    """Make training data from repositories: `kat train data --help`."""
+    """Make training data from repositories, and train models on them: `kat train --help`."""
     from training.commands.app import run
 
     return run(context.args)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import libcst as cst
 
-from assistant.evaluation.operators import OPERATORS, Mistake, Operator, Scope
+from assistant.evaluation.operators import OPERATORS, Mistake, Operator, Scope, SiblingFunction
 
 _SPACE = cst.SimpleWhitespace(" ")
 _OTHER_EXCEPTION = {
@@ -74,7 +74,25 @@ class DroppedArgument:
                 yield node, node.with_changes(args=_ended(left) if last else left)
 
 
-ALL_OPERATORS: Sequence[Operator] = (*OPERATORS, OtherException(), RepeatedStatement(), DroppedArgument())
+class OtherSibling(SiblingFunction):
+    """As `SiblingFunction`, but not `rsplit` for `split` without a limit, which gives the same."""
+
+    def mistakes(self, node: cst.CSTNode, scope: Scope) -> Iterator[Mistake]:
+        """The call of the other function."""
+        match node:
+            case cst.Call(func=cst.Attribute(attr=cst.Name("split" | "rsplit")), args=[] | [_]):
+                return
+        yield from super().mistakes(node, scope)
+
+
+_KEPT = tuple(operator for operator in OPERATORS if not isinstance(operator, SiblingFunction))
+ALL_OPERATORS: Sequence[Operator] = (
+    *_KEPT,
+    OtherSibling(),
+    OtherException(),
+    RepeatedStatement(),
+    DroppedArgument(),
+)
 """Those that training data is made with."""
 
 

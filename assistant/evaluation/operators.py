@@ -287,8 +287,6 @@ class SiblingFunction:
         match node:
             case cst.Call(func=cst.Name(value=name) as called) if name in _SIBLING:
                 yield node, node.with_changes(func=called.with_changes(value=_SIBLING[name]))
-            case cst.Call(func=cst.Attribute(attr=cst.Name("split" | "rsplit")), args=[] | [_]):
-                return  # without a limit both give the same
             case cst.Call(func=cst.Attribute(attr=cst.Name(value=name) as called) as method) if name in _SIBLING:
                 other = called.with_changes(value=_SIBLING[name])
                 yield node, node.with_changes(func=method.with_changes(attr=other))

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from assistant.chinese import has_chinese
+
 _FEW = 3
 """Commits below which there is no style to speak of (our choice)."""
 _TYPES = "build|chore|ci|docs?|feat|fix|hotfix|bugfix|perf|refactor|revert|style|tests?|wip"
@@ -16,7 +18,6 @@ _EMOJI = re.compile(r"(?P<emoji>:[a-z0-9_+-]+:|[\u2190-\u2bff\U0001f000-\U0001fa
 _TICKET = re.compile(r"(?P<open>[\[(]?)(?P<key>[A-Z][A-Z0-9]+-|gh-|GH-|bpo-|#)\d+(?P<close>[\])]?[:：]?\s+)")
 _AREA = re.compile(r"(?P<area>[a-z0-9_.][\w./-]*): ")
 _SIGNED = re.compile(r"^Signed-off-by: .+<.+>$", re.MULTILINE)
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _STOP = re.compile(r"[.。]$")
 _FIXES = ("fix", "bugfix", "hotfix")
@@ -82,7 +83,7 @@ def style_of(messages: Sequence[str]) -> Style:
         mood=_mood(plain),
         capital=_capital(plain),
         stop=_share(plain, lambda text: bool(_STOP.search(text))),
-        chinese=_share(plain, lambda text: bool(_CHINESE.search(text)) and not _KANA.search(text)),
+        chinese=_share(plain, lambda text: has_chinese(text) and not _KANA.search(text)),
         bodies=_bodies(messages),
         signed=_share(messages, lambda message: bool(_SIGNED.search(message))),
     )

@@ -59,10 +59,13 @@ def _apply(place: Path, *options: str, stdin: str) -> str:
 def _lay(root: Path, place: Path, name: str) -> None:
     """Put a file of `root`, if it is there, at the same path in `place`."""
     source, target = root / name, place / name
-    if _leaves(root, name):
+    if _leaves(root, name) or _leaves(place, name):  # a patch before this one may have made a link on the way
         raise UserError(f"the patch changes {name}, which is not in the repository")
     if source.is_file() or source.is_symlink():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            raise UserError(f"the patch changes {name}, below what another made a file") from None
         shutil.copy2(source, target, follow_symlinks=False)
 
 

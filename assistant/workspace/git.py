@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -197,6 +198,7 @@ def _filters(root: Path, options: Sequence[str]) -> Iterator[str]:
 
 
 def _execute(root: Path, arguments: Sequence[str], source: BinaryIO | None = None) -> tuple[int, bytes, bytes]:
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails where there is no git
     from git import Git
     from git.exc import GitCommandNotFound
 
@@ -211,7 +213,9 @@ def _execute(root: Path, arguments: Sequence[str], source: BinaryIO | None = Non
         out, error = process.communicate(timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
-        out, _ = process.communicate()
+        out = b""
+        with suppress(subprocess.TimeoutExpired):  # what it started may hold its pipes
+            out, _ = process.communicate(timeout=1)
         error = f"git took longer than {_TIMEOUT:g} seconds".encode()
     return process.returncode, out, error
 

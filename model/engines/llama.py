@@ -89,9 +89,13 @@ def _load(options: LlamaOptions, key: str) -> Any:
     try:
         return xllamacpp.Server(_parameters(xllamacpp, options, key))
     except Exception as error:  # the binding raises what C++ threw
-        raise EngineRefused(
-            f"{options.model} cannot be loaded ({error}); fetch it again with: kat models pull"
-        ) from error
+        raise EngineRefused(_refusal(options, error)) from error
+
+
+def _refusal(options: LlamaOptions, error: Exception) -> str:
+    if options.lora:
+        return f"{options.model} cannot be loaded with {options.lora}; name an adapter that was trained on this model"
+    return f"{options.model} cannot be loaded ({error}); fetch it again with: kat models pull"
 
 
 def _files(options: LlamaOptions) -> Iterator[Path]:

@@ -118,7 +118,7 @@ def counting(*pages: str) -> Callable[[object], str]:
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
-def one_at_a_time(wait: float = 0.1) -> Callable[[dict[str, Any] | None], Any]:
+def one_at_a_time(wait: float = 0.2) -> Callable[[dict[str, Any] | None], Any]:
     """A server without batches."""
     turn = threading.Lock()
 

@@ -18,7 +18,7 @@ from assistant.tasks.batch import Outcomes, fix_tasks, settings_digest
 from assistant.tasks.checkout import checked_out
 from assistant.tasks.fixing import request_of
 from assistant.tasks.instance import Instance, check_base, judged, read_instance, request_for
-from assistant.tasks.patched import changes_of
+from assistant.tasks.patched import changes_in_turn, changes_of
 from assistant.tasks.predictions import Predictions
 from assistant.tasks.several import several
 from assistant.tasks.storing import append_line, read_lines
@@ -393,3 +393,18 @@ async def test_hidden_tests_judge_the_patch_that_is_handed_over(checkout, passed
 def test_a_wrong_instance_is_one_line(tmp_path, values, words):
     with pytest.raises(UserError, match=words):
         read_instance(instance_file(tmp_path / "i.json", **values))
+
+
+def test_a_patch_cannot_reach_outside_through_what_another_made(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "x", outside):
+        folder.mkdir(parents=True)
+    (root / "x/f").write_text("ours\n")
+    link = f"diff --git a/x b/x\nnew file mode 120000\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+{outside}\n"
+    link += "\\ No newline at end of file\n"
+    file = link.replace("120000", "100644")
+    edit = "--- a/x/f\n+++ b/x/f\n@@ -1 +1 @@\n-ours\n+theirs\n"
+    for first in (link, file):
+        with pytest.raises(UserError):
+            changes_in_turn((first, edit), root)
+    assert not [*outside.iterdir()]

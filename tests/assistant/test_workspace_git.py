@@ -110,6 +110,15 @@ def test_status_diff_and_files(repo: Path) -> None:
     assert len(head) == 40
 
 
+def test_without_git_it_is_said(repo: Path) -> None:
+    code = "import sys; from pathlib import Path; from assistant.workspace.git import repository\n"
+    code += "try: repository(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(repo)], env={"PATH": "", "PYTHONPATH": str(Path.cwd())}, capture_output=True
+    )
+    assert told.stdout.decode() == "WorkspaceError git was not found; install it and put it on the PATH.\n"
+
+
 def test_a_path_is_never_an_option(repo: Path) -> None:
     assert GitReader(repo).diff(["--output=escaped"]) == ""
     assert not (repo / "escaped").exists()

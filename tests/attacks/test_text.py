@@ -7,9 +7,9 @@ from threading import Thread
 
 import pytest
 
-from tests.e2e.conftest import forks, git, kat, make_repository, reply, serve
+from tests.e2e.conftest import git, kat, make_repository, reply, serve
 
-__all__ = ["forks", "kat", "serve"]
+__all__ = ["kat", "serve"]
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 HOSTILE = {

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from model.engines.scripted import ScriptedServer
-from tests.e2e.forking import Forks
 
 ROOT = Path(__file__).parents[2]
 KAT = [sys.executable, "-c", "from assistant.cli import main; main()"]
@@ -41,14 +40,6 @@ def environment(home: Path, **extra):
         **folders,
         **extra,
     }
-
-
-@pytest.fixture(scope="session")
-def forks():
-    """For all tests of a worker."""
-    made = Forks(ROOT)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -144,9 +135,9 @@ def snapshot(root: Path):
 
 
 @pytest.fixture(scope="session")
-def served():
-    """The small model on a real vLLM, for all tests of the group `vllm`; started when the first of them asks."""
+def served(forks):
+    """The small model on a real vLLM, for all tests of the group `served`; started when the first of them asks."""
     from tests.e2e.served import served_nano
 
-    with served_nano() as server:
+    with served_nano(forks) as server:
         yield server

@@ -5,6 +5,7 @@ this is that process: a line of JSON on standard input is a run (`arguments`, `e
 seconds), a line on standard output its exit code, negative where a signal ended it, null where time ran out.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -14,12 +15,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 IMPORTED = (
-    "assistant.commands.registry", "assistant.commands.fixing", "assistant.fix.agent", "assistant.fix.run",
-    "assistant.opening", "assistant.pilot", "git", "langgraph.graph", "model.dialects", "model.engines.http",
+    "anyio._backends._asyncio", "assistant.cli", "assistant.commands.ask", "assistant.commands.doctor",
+    "assistant.commands.fix_many", "assistant.commands.fixing", "assistant.commands.registry",
+    "assistant.commands.sessions", "assistant.commands.undo", "assistant.doctor.examination", "assistant.fix.agent",
+    "assistant.fix.run", "assistant.fix.story", "assistant.opening", "assistant.pilot", "assistant.protocols.text",
+    "assistant.safety.confinement.probe", "assistant.sessions.index", "assistant.slash", "git", "httpcore2",
+    "langchain_core.tracers.run_collector", "langchain_core.tracers.stdout", "langgraph.graph", "model.dialects",
+    "model.engines.chat", "model.engines.http", "model.engines.rewrite", "model.select", "model.serving.metrics",
+    "model.serving.peers", "typer._adapters",
 )  # fmt: skip
 """Only what starts no thread and holds nothing of one run."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -81,7 +89,7 @@ def become(asked):
     os.environ.update(asked["environ"])
     sys.argv = ["kat", *asked["arguments"]]
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     tempfile.tempdir = None
     gc.enable()
 
@@ -117,7 +125,21 @@ def serve():
     return False
 
 
-if __name__ == "__main__" and serve():
+def run():
+    """`kat`, and what Python does at its end, but for taking apart each module that was imported before the fork."""
     from assistant.cli import main
 
-    main()
+    try:
+        main()
+    except SystemExit as left:
+        if not isinstance(left.code, int | None):
+            raise
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(left.code or 0)
+
+
+if __name__ == "__main__" and serve():
+    run()

@@ -15,11 +15,19 @@ import pytest
 from benchmarks.prefix import vllm_python
 from model.serving.supervision import running
 from tests.e2e.conftest import KAT, Outcome, environment
+from tests.e2e.forking import Forks
 
 PATIENCE = 240.0
 """Seconds that the first start may take, the conversion of the weights included."""
 CONTEXT = 32_768
 """Four times what the model was trained on: what it makes of it does not matter, how the server works with it does."""
+
+IN_ENGINE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
+"""The model in the engine's process, as on one GPU, and in one thread.
+
+In a process of its own, as vLLM has it on a CPU, it imports all once more, and each of the two waits for the other by
+asking without a pause, which takes the cores from the tests beside it.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,11 @@ class Served:
     home: Path
     supervisor: subprocess.Popen
     environ: dict[str, str]
+    forks: Forks
 
     def kat(self, *arguments, timeout=120):
         """Run `kat` where this server is the one that is served."""
-        done = subprocess.run(
-            [*KAT, *map(str, arguments)], env=self.environ, capture_output=True, text=True, timeout=timeout, input=""
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return Outcome(*self.forks.run([*map(str, arguments)], self.environ, "", timeout))
 
     @property
     def state(self):
@@ -50,21 +56,21 @@ class Served:
 
 
 @contextmanager
-def served_nano():
+def served_nano(forks):
     """`kat serve nano` with vLLM, ready; skips where there is none."""
     python = vllm_python()
     if python is None:
         pytest.skip("no vLLM here: pip install 'kat-pilot[serve-cpu]', or name its Python in KAT_VLLM_PYTHON")
-    quick = {"KAT_VLLM_QUICK": "1", "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "KAT_VLLM_PYTHON": python}
+    quick = {"KAT_VLLM_QUICK": "1", "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "KAT_VLLM_PYTHON": python, **IN_ENGINE}
     # The model writes KAT's format only if it is held to it, and vLLM would otherwise wait for the thought's end.
     held = json.dumps({"enable_in_reasoning": True})
     more = ["--max-model-len", str(CONTEXT), "--structured-outputs-config", held]
-    with served_by("vllm", *more, **quick) as served:
+    with served_by(forks, "vllm", *more, **quick) as served:
         yield served
 
 
 @contextmanager
-def served_by(runner, *more, **extra):
+def served_by(forks, runner, *more, **extra):
     """`kat serve nano` with this runner, ready; `more` are arguments for the runner."""
     with tempfile.TemporaryDirectory(prefix="kat", ignore_cleanup_errors=True) as name:
         home = Path(name)
@@ -74,7 +80,7 @@ def served_by(runner, *more, **extra):
         place = {"preexec_fn": _on_one_core} if runner == "llama" else {}
         log = (home / "serve.log").open("wb")
         with log, subprocess.Popen(command, env=environ, stdout=log, stderr=log, **place) as supervisor:
-            served = Served(f"unix:{socket}", home, supervisor, environ)
+            served = Served(f"unix:{socket}", home, supervisor, environ, forks)
             try:
                 _until_ready(served)
                 yield served

@@ -14,7 +14,7 @@ from model.format import ThinkRequest
 from model.prompt import Message
 from model.pull import pull
 
-pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("heavy")]
+pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("served")]
 
 SHORT = "max_tokens = 120\nthink_budget = 60\n"
 """Left alone, the model goes on for minutes; the length of what it says proves nothing here."""

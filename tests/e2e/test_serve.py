@@ -15,7 +15,7 @@ from model.serving.starting.weights import safetensors_of, weights_directory
 from tests.adapters import make_adapter
 from tests.e2e.kills import check_kills, check_stop, engine_of
 
-pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("heavy")]
+pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("served")]
 BEYOND_135M = {"think off", "think on", "tool round trip", "auto easy", "auto hard", "think budget", "judge budget"}
 """Probes of the doctor that need a model which has learnt KAT's format; nothing holds it to it there."""
 HELD = (

@@ -7,7 +7,7 @@ from tests.e2e.served import served_by
 
 
 @pytest.mark.embedded
-async def test_a_reply_goes_on_when_the_server_is_killed_in_the_middle_of_it(tmp_path):
-    with served_by("llama") as served:
+async def test_a_reply_goes_on_when_the_server_is_killed_in_the_middle_of_it(forks, tmp_path):
+    with served_by(forks, "llama") as served:
         await check_kills(served, tmp_path, [server_of])
         check_stop(served)

@@ -1,5 +1,5 @@
 """The command and the scripted server, as in the end-to-end tests."""
 
-from tests.e2e.conftest import forks, kat, serve
+from tests.e2e.conftest import kat, serve
 
-__all__ = ["forks", "kat", "serve"]
+__all__ = ["kat", "serve"]

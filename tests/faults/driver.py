@@ -1,10 +1,12 @@
 """Runs `kat` in forks of a process that has imported everything, and kills them with SIGKILL when told to.
 
-A line of JSON on standard input is a run: `arguments`, `environ`, `log`, `delay` in seconds (null: until it ends).
-A line of JSON on standard output says how it ended: `code` (negative: killed) and `seconds`.
+Each argument is a lane, in which one run goes on at a time: the file descriptors IN,OUT. A line of JSON from IN is a
+run: `arguments`, `environ`, `log`, `delay` in seconds (null: until it ends). A line of JSON to OUT says how it ended:
+`code` (negative: killed) and `seconds`.
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -26,6 +28,7 @@ def child(asked):
         os.dup2(source, target)
     os.environ.clear()
     os.environ.update(asked["environ"])
+    gc.enable()
     os._exit(assistant.commands.registry.run(asked["arguments"]))
 
 
@@ -46,24 +49,43 @@ def wait_for_orphans():
     raise SystemExit("something outlives kat")
 
 
-def main():
+def lane(source, target):
+    """Run what is asked for, until nobody can ask any more."""
     inherit_orphans()
+    with os.fdopen(source) as asking, os.fdopen(target, "w") as telling:
+        for line in asking:
+            telling.write(json.dumps(one_run(json.loads(line))) + "\n")
+            telling.flush()
+
+
+def one_run(asked):
+    start = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        child(asked)
+    if asked["delay"] is not None:
+        time.sleep(asked["delay"])
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    wait_for_orphans()
+    return {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
+
+
+def main():
     for name in IMPORTED:
         importlib.import_module(name)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        start = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            child(asked)
-        if asked["delay"] is not None:
-            time.sleep(asked["delay"])
-            os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        wait_for_orphans()
-        ended = {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
-        sys.stdout.write(json.dumps(ended) + "\n")
-        sys.stdout.flush()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    ends = [tuple(map(int, pair.split(","))) for pair in sys.argv[1:]]
+    for own in ends:
+        if os.fork() == 0:
+            for other in (fd for pair in ends if pair != own for fd in pair):
+                os.close(other)
+            lane(*own)
+            os._exit(0)
+    for _ in ends:
+        os.wait()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`kat` killed at random moments: files are whole and as some step left them, no record is lost, undo goes back."""
 
 import json
+import os
 import queue
 import random
 import shutil
@@ -56,29 +57,29 @@ def states() -> list[dict[str, str]]:
     return found
 
 
-class Driver:
+class Lane:
     """Forks of `kat`, one at a time."""
 
     def __init__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.driver"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._theirs, asking = os.pipe()
+        telling, self._their_end = os.pipe()
+        self._asking, self._telling = os.fdopen(asking, "w"), os.fdopen(telling)
+
+    @property
+    def theirs(self):
+        """The driver's file descriptors."""
+        return self._theirs, self._their_end
 
     def run(self, arguments, place, delay=None):
         asked = {"arguments": [str(a) for a in arguments], "environ": place.environ, "delay": delay}
         asked |= {"log": str(place.log)}
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        self._asking.write(json.dumps(asked) + "\n")
+        self._asking.flush()
+        return json.loads(self._telling.readline())
 
     def close(self):
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        self._asking.close()
+        self._telling.close()
 
 
 class Place:
@@ -102,15 +103,21 @@ def template(tmp_path_factory):
     return make_repository(tmp_path_factory.mktemp("template") / "repo", FILES)
 
 
-@pytest.fixture(scope="module")
-def drivers():
-    """One for each of two rounds that run at a time."""
-    made = queue.SimpleQueue()
-    for _ in range(AT_ONCE):
-        made.put(Driver())
-    yield made
-    for _ in range(AT_ONCE):
-        made.get().close()
+@pytest.fixture(scope="session")
+def lanes():
+    """One for each of two rounds that run at a time, of one process that has imported everything."""
+    made = [Lane() for _ in range(AT_ONCE)]
+    theirs = [end for each in made for end in each.theirs]
+    command = [sys.executable, "-m", "tests.faults.driver", *(",".join(map(str, each.theirs)) for each in made)]
+    with subprocess.Popen(command, cwd=ROOT, pass_fds=theirs):
+        for end in theirs:
+            os.close(end)
+        free = queue.SimpleQueue()
+        for each in made:
+            free.put(each)
+        yield free
+        for each in made:
+            each.close()
 
 
 def ask(place):
@@ -118,16 +125,16 @@ def ask(place):
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_kill_9_at_random_moments(part, template, drivers):
+def test_kill_9_at_random_moments(part, template, lanes):
     moments, known = random.Random(part), states()
 
     def one(delay):
-        driver = drivers.get()
+        lane = lanes.get()
         try:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # git may outlive kat for a moment
-                return one_round(Path(name), template, driver, delay, known)
+                return one_round(Path(name), template, lane, delay, known)
         finally:
-            drivers.put(driver)
+            lanes.put(lane)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         whole = max(ended["seconds"] for ended in pool.map(one, [None] * AT_ONCE))
@@ -135,10 +142,10 @@ def test_kill_9_at_random_moments(part, template, drivers):
     assert len({each["state"] for each in ended}) > 3, "the kills did not hit different moments"
 
 
-def one_round(folder, template, driver, delay, known):
+def one_round(folder, template, lane, delay, known):
     with ScriptedServer([*({"reply": reply("Next.", call)} for call in CALLS), {"reply": reply("Done.")}]) as server:
         place = Place(folder, template, server.url)
-        ended = driver.run(ask(place), place, delay)
+        ended = lane.run(ask(place), place, delay)
     assert delay is not None or ended["code"] == 0, place.log.read_text()
     now = files(place.root)
     assert now in known, "no step left these files"

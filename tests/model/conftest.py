@@ -19,7 +19,7 @@ def nano_path() -> Path:
 
 @pytest.fixture
 async def nano(nano_path: Path) -> AsyncIterator[EmbeddedEngine]:
-    engine = EmbeddedEngine(nano_path, context=2048)
+    engine = EmbeddedEngine(nano_path, context=2048, threads=1)  # two wait long for each other beside other tests
     yield engine
     await engine.aclose()
 

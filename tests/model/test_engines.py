@@ -50,7 +50,7 @@ async def open_one(request: pytest.FixtureRequest, stack: AsyncExitStack, socket
     made: Engine
     match request.param:
         case "embedded":
-            made = EmbeddedEngine(request.getfixturevalue("nano_path"), context=2048)
+            made = EmbeddedEngine(request.getfixturevalue("nano_path"), context=2048, threads=1)
         case "torch":
             made = TorchEngine(request.getfixturevalue("tiny_path"), dialect="kat", threads=1)
         case "tcp" | "unix" as how:

@@ -187,7 +187,7 @@ def threads() -> int:
 
 
 async def test_a_reply_whose_engine_is_closed_is_cut(nano_path: Path) -> None:
-    engine = EmbeddedEngine(nano_path, context=1024)
+    engine = EmbeddedEngine(nano_path, context=1024, threads=1)
     prompt = KAT.render([Message("user", "Tell me a long story.")], (), ThinkRequest.ON, "Long.")
     found: list[Delta] = []
     async for delta in engine.stream(prompt, Sampling(max_tokens=400, seed=1)):
@@ -201,7 +201,7 @@ async def test_a_reply_whose_engine_is_closed_is_cut(nano_path: Path) -> None:
 
 
 async def test_replies_that_wait_when_the_engine_is_closed_are_cut_too(nano_path: Path) -> None:
-    engine = EmbeddedEngine(nano_path, context=1024)
+    engine = EmbeddedEngine(nano_path, context=1024, threads=1)
     prompt = KAT.render([Message("user", "Tell me a long story.")], (), ThinkRequest.ON, "Long.")
 
     async def last() -> Delta:

@@ -103,7 +103,7 @@ def test_mistakes_name_what_to_do(words, sentence, capsys):
 def test_wrong_records_are_refused_by_kind(tmp_path, capsys):
     where = _samples(tmp_path / "samples")
     assert run(["train", "data", "leaks", "--from", where, "--out", str(tmp_path / "out")]) == Exit.BAD_INPUT
-    assert "takes records of the kind task, not sample" in capsys.readouterr().err
+    assert "holds records of the kind sample; task is needed here" in capsys.readouterr().err
 
 
 def test_a_file_is_read_as_what_it_holds_and_named_where_it_is_broken(tmp_path, capsys):

@@ -4,13 +4,14 @@ import asyncio
 import importlib.util
 import marshal
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from assistant.fix.changes import Change, Changes, FileState
 from tests.training.small_source import TEST, small_source
-from training.data.repositories.compiled import _Found, with_compiled
+from training.data.repositories.compiled import _Found, prune, with_compiled
 from training.data.repositories.suites import suite
 
 TOTAL = "python -c 'import shop; print(shop.total([2, 2], 1))'"
@@ -90,3 +91,14 @@ def test_what_would_be_taken_unseen_is_not_kept(tmp_path):
         "a.cpython-311-pytest-9.2.0.pyc",
         "a.cpython-311.pyc",
     ]
+
+
+def test_what_nobody_wanted_for_longest_goes_first(tmp_path):
+    for age in range(6):
+        place = tmp_path / f"compiled-{age}"
+        (place / "__pycache__").mkdir(parents=True)
+        os.utime(place, (time.time() - age * 1000,) * 2)
+    prune(tmp_path, most=2, age=3500)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compiled-0", "compiled-1", "compiled-2", "compiled-3"]
+    prune(tmp_path, most=2, age=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compiled-0", "compiled-1"]

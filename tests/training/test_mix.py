@@ -155,7 +155,7 @@ def test_a_card_says_what_the_data_are_and_nothing_of_when() -> None:
         sample("s-3", split="test"),
     ]
     reports = [
-        Report("contamination", read=9, written=8, refused={"contaminated": 1}, seconds=1.5),
+        Report("contamination", use="contamination", read=9, written=8, refused={"contaminated": 1}, seconds=1.5),
         Report(
             "scrub", read=8, written=3, refused={"secret": 5}, seconds=2.5, cost={"tokens": 1200}, notes=("mix: few",)
         ),

@@ -1,6 +1,8 @@
 """The user's own sessions: nothing without his leave, only what was kept, and neither secrets nor people."""
 
 import asyncio
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from assistant.workspace.plain_git import plain_git
 from model.format import Mode, ThinkRequest
 from training.data.experts.expert import call
 from training.data.experts.playing import Expert, Turn
+from training.data.flow import places, shards
+from training.data.flow.progress import Progress
+from training.data.flow.running import Here, run
 from training.data.own.outcomes import outcomes
 from training.data.schema import Preference, Refused, Sample, Source, as_line
 from training.data.sessions import OwnSessions
@@ -102,6 +107,32 @@ def test_nothing_is_read_before_the_user_says_so(session, tmp_path, monkeypatch)
     (tmp_path / "config.toml").write_text('own_sessions = "yes"\n')
     with pytest.raises(UserError, match="true or false"):
         next(stage([source], Context(tmp_path)))
+
+
+def test_what_became_of_sessions_is_looked_at_anew_when_it_may_be_another(session, tmp_path, monkeypatch):
+    source, journals = session
+    copy = Path(shutil.copytree(journals, tmp_path / "journals"))
+    monkeypatch.setenv("KAT_CONFIG", str(tmp_path))
+    config = tmp_path / "config.toml"
+
+    def made(say="true"):
+        config.write_text(f"own_sessions = {say}\n")
+        with Path(os.devnull).open("w") as silent:
+            shown = Progress("own", out=silent)
+            stage = OwnSessions(journals=str(copy))
+            return run(stage, [source], tmp_path / "out", Context(tmp_path), engine=Here(), progress=shown)
+
+    first = made()
+    assert ([*places.manifests(tmp_path / "out")], made().reused) == (["sample", "preference"], 1)
+    plain_git(Path(source.root), "commit", "--quiet", "--allow-empty", "-m", "more", failing="no commit")
+    assert (made().reused, made().reused) == (0, 1)
+    monkeypatch.setenv("SERVICE_TOKEN", KEY)
+    assert (made().reused, made().digest) == (0, first.digest)
+    with pytest.raises(UserError, match="only used if you say so"):
+        made("false")
+    (journal,) = copy.glob("*.jsonl")
+    journal.unlink()
+    assert (made().written, [*shards.read(Sample, tmp_path / "out")]) == (0, [])
 
 
 def test_only_the_run_whose_tests_passed_gives_samples(found):

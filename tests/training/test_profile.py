@@ -3,7 +3,6 @@
 import io
 import subprocess
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,11 @@ import pytest
 from assistant.errors import UserError
 from tests.training.small_source import FILES, small_source
 from training.data.profile import Profile
-from training.data.repositories.checkouts import Sources, checkout, fingerprint, tree
+from training.data.repositories.checkouts import Sources, fingerprint, tree
 from training.data.repositories.environments import EnvironmentRefused, environment, key
 from training.data.repositories.fetching import fetch, unpacked
 from training.data.repositories.requirements import needs
-from training.data.schema import Provenance, Refused, Source, Task
+from training.data.schema import Refused, Source
 from training.data.stage import Context
 
 
@@ -109,27 +108,19 @@ def history(tmp_path):
     return source
 
 
-def test_a_checkout_is_fresh_and_of_its_revision(history, tmp_path):
+def test_a_tree_is_of_its_revision_and_made_once(history, tmp_path):
     old, new = (
         subprocess.run(["git", "-C", history.root, "rev-parse", name], capture_output=True, text=True).stdout.strip()
         for name in ("HEAD~1", "HEAD")
     )
-    start = "diff --git a/message.txt b/message.txt\n--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n"
-    start += "-one\n\\ No newline at end of file\n+three\n"
-    task = Task("t", "commit", "", Provenance("shop", revision=old), start=start)
     cache = tmp_path / "cache"
-    for _ in range(2):
-        with checkout(history, task, cache) as root:
-            assert (root / "message.txt").read_text() == "three\n"
-            assert (root.name, sorted(place.name for place in root.glob("*.py"))) == ("shop", [*FILES])
-            (root / "shop.py").unlink()
-    assert not root.exists()
+    root = tree(history, old, cache)
+    assert (root / "message.txt").read_text() == "one"
+    assert (root.name, sorted(place.name for place in root.glob("*.py"))) == ("shop", [*FILES])
+    assert tree(history, old, cache) == root
     assert (tree(history, new, cache) / "message.txt").read_text() == "two"
     with pytest.raises(UserError, match="no commit"):
         tree(history, "0" * 40, cache)
-    astray = replace(task, start=start.replace("-one", "-two"))
-    with pytest.raises(UserError, match="does not apply"), checkout(history, astray, cache):
-        pass
 
 
 @pytest.mark.parametrize("names", [("..", "b.txt"), ("link", "link/b.txt"), ("a.txt", "a.txt")])

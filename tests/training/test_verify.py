@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from assistant.errors import UserError
 from assistant.testing.report import TestReport
 from tests.training.small_source import TEST, small_source
+from training.data.episodes import Repairs
 from training.data.profile import Profile
 from training.data.repositories.diffs import unified
 from training.data.repositories.failures import excerpt, statement
@@ -93,6 +95,12 @@ new file mode 100644
 +def test_twice():
 +    assert double(double(1)) == 4
 """
+
+
+@pytest.mark.parametrize("stage", [Verify(), Repairs()])
+def test_without_sources_nothing_is_begun(stage, tmp_path):
+    with pytest.raises(UserError, match="--set sources=DIR"):
+        next(iter(stage([], Context(tmp_path))))
 
 
 def test_a_commit_brings_tests_of_its_own(tmp_path):

@@ -1,4 +1,4 @@
-"""`kat train`: making data, and later training."""
+"""`kat train`: making data, and training on them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import typer
 
-from training.commands import data
+from training.commands import data, train
 
 app = typer.Typer(
     name="train",
-    help="Make training data from repositories.",
+    help="Make training data from repositories, and train models on them.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -18,9 +18,12 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 
 
+train.register(app)
+
+
 @app.callback()
-def train() -> None:
-    """Make training data from repositories."""
+def main() -> None:
+    """Make training data from repositories, and train models on them."""
 
 
 def run(arguments: Sequence[str]) -> int:

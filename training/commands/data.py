@@ -26,7 +26,7 @@ def data() -> None:
 @app.command("run", short_help="a whole recipe: sources, stages and a data card")
 def run_recipe(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a TOML file, or one that comes with kat by name")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="where all goes; else ./NAME")] = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="where all goes; else ./NAME")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="instead of the recipe's")] = None,
     jobs: its.Jobs = 2,
     runner: its.Runner = "local",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 from assistant.commands.figures import console, table
 from assistant.errors import Exit, UserError
 from model.dialects import dialect as dialect_named
 from model.prompt import Dialect
 from training.data.flow.exporting import exported
-from training.data.flow.shards import put, read
+from training.data.flow.shards import put, read, within
 from training.data.preview import Chosen, coloured, headline, legend
 from training.data.schema import Sample
 from training.data.stats import COLUMNS, counted
@@ -55,11 +53,11 @@ def stats(place: str, *, json_: bool) -> int:
     return Exit.DONE
 
 
-def export(place: str, out: Path, dialect: str) -> int:
+def export(place: str, out: str, dialect: str) -> int:
     """Write samples as JSON lines for other programs."""
     lines = list(exported(read(Sample, place), _dialect(dialect)))
-    put(os.fspath(out), "samples.jsonl", "".join(f"{line}\n" for line in lines))
-    print(f"{len(lines):,} samples in {out / 'samples.jsonl'}")
+    put(out, "samples.jsonl", "".join(f"{line}\n" for line in lines))
+    print(f"{len(lines):,} samples in {within(out, 'samples.jsonl')}")
     return Exit.DONE
 
 

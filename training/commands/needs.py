@@ -14,6 +14,7 @@ _EXTRAS = {
     "datasketch": "train",
     "identify": "train",
     "libcst": "train",
+    **dict.fromkeys(("accelerate", "datasets", "gguf", "peft", "safetensors", "torch", "transformers", "trl"), "train"),
     "ray": "ray",
 }
 """Packages that only an extra brings."""

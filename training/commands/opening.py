@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant import interrupts
 from assistant.commands.opening import engine_from, settings_from
 from assistant.config import Settings
 
@@ -24,10 +25,21 @@ class Opener:
 
     settings: Settings
 
-    @property
     def asked(self) -> str:
-        """What names the model: replies of another one are other replies."""
-        return f"{self.settings.engine} {self.settings.model} {self.settings.dialect}"
+        """What names the model that answers now: replies of another one are other replies.
+
+        Raises:
+            EngineError: nothing answers, which is better known before hours of work than behind them.
+        """
+        return interrupts.run(self._asked())
+
+    async def _asked(self) -> str:
+        engine = await self()
+        try:
+            info = await engine.info()
+        finally:
+            await engine.aclose()
+        return f"{info.model} {info.dialect}"
 
     async def __call__(self) -> Model:
         """The engine that the settings name, or the first one that answers."""

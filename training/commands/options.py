@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,7 +10,7 @@ From = Annotated[
     list[str],
     typer.Option("--from", metavar="DIR", help="what a stage wrote, a file of records, or a source; repeatable"),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="where records and report go")]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="where records and report go")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="the same seed gives the same records")]
 Jobs = Annotated[
     int, typer.Option("--jobs", min=0, help="processes (0: this one alone), or questions to a model at a time")

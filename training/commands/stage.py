@@ -7,21 +7,20 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from assistant.errors import Exit
 from training.commands.opening import cache_dir, opener, resumable, runner
 from training.data.flow.gathering import rows_from
+from training.data.flow.places import manifests
 from training.data.flow.progress import Progress
 from training.data.flow.reporting import COLUMNS, Report, first_refusal
 from training.data.flow.running import Saving, kinds_of
 from training.data.flow.running import run as run_stage
-from training.data.flow.shards import manifest_of
 from training.data.pipeline import seeded, stage_of
 from training.data.stage import Context
 from training.data.stages import entry
-from training.recipe import assignment
+from training.recipe import assignment, merged_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Wanted:
 
     stage: str
     places: tuple[str, ...]
-    out: Path
+    out: str
     seed: int
     jobs: int
     runner: str
@@ -53,15 +52,15 @@ def run(wanted: Wanted) -> int:
         report = run_stage(
             stage,
             rows,
-            os.fspath(wanted.out),
+            wanted.out,
             context,
             engine=runner(wanted.runner, wanted.jobs),
             saving=Saving(wanted.format, most=wanted.most),
-            progress=Progress(wanted.stage, _total(wanted.places)),
-            asked=asks.asked if asks else "",
+            progress=Progress(wanted.stage, _total(wanted.places, kinds_of(stage.reads))),
+            asked=asks.asked() if asks else "",
         )
     show([report], wanted.json)
-    if not report.written and (why := first_refusal(os.fspath(wanted.out))):
+    if not report.written and (why := first_refusal(wanted.out)):
         print(f"nothing came of it: {why}", file=sys.stderr)
     return Exit.DONE if report.written or not report.read else Exit.NOT_ACHIEVED
 
@@ -70,7 +69,7 @@ def merged(sets: Iterable[str]) -> dict[str, Any]:
     """Options given one by one."""
     options: dict[str, Any] = {}
     for word in sets:
-        options |= assignment(word)
+        options = merged_over(options, assignment(word))
     return options
 
 
@@ -88,8 +87,8 @@ def show(reports: list[Report], as_json: bool) -> None:
             console().print(said)
 
 
-def _total(places: tuple[str, ...]) -> int | None:
-    """How many records there are, where all places say so."""
-    manifests = [manifest_of(place) for place in places if "==" not in place]
-    counts = [manifest.count for manifest in manifests if manifest]
-    return sum(counts) if len(counts) == len(places) else None
+def _total(places: tuple[str, ...], kinds: tuple[str, ...]) -> int | None:
+    """How many records of these kinds there are, where all places say so."""
+    found = [manifests(place) for place in places if "==" not in place]
+    counts = [one.count for there in found for kind, one in there.items() if kind in kinds]
+    return sum(counts) if all(found) and len(found) == len(places) else None

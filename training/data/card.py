@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol
 
+from training.data.flow.reporting import Report
 from training.data.guards.contamination import shipped
 from training.data.guards.scrub import MEASURE
+from training.data.lengths import PER_TOKEN
 from training.data.schema import Sample
 
-_PER_TOKEN = 4
 _BY: Mapping[str, str] = {
     "vote": "votes on the very task",
     "stratum": "votes on tasks like it",
@@ -40,34 +40,6 @@ _LIMITS = (
     "Contamination is looked for in the words of benchmarks whose lists were given; a paraphrase is not found.",
     "A licence that is recorded is the source's own word; files of others within it may stand under another.",
 )
-
-
-class Ran(Protocol):
-    """What a card needs to know of a stage that ran."""
-
-    @property
-    def stage(self) -> str:
-        """Its name."""
-
-    @property
-    def read(self) -> int:
-        """Records that it read."""
-
-    @property
-    def written(self) -> int:
-        """Records that it wrote."""
-
-    @property
-    def refused(self) -> Mapping[str, int]:
-        """Refusals by reason."""
-
-    @property
-    def cost(self) -> Mapping[str, float]:
-        """What else it took, by name."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What it had to say."""
 
 
 @dataclass(slots=True)
@@ -107,7 +79,7 @@ class Facts:
                 self.scrubbed[name.removeprefix(MEASURE)] += int(value)
 
 
-def render(samples: Iterable[Sample], reports: Sequence[Ran] = (), *, name: str = "", again: str = "") -> str:
+def render(samples: Iterable[Sample], reports: Sequence[Report] = (), *, name: str = "", again: str = "") -> str:
     """The card of the samples and of the stages that made them.
 
     `name` is what the data are called, `again` the command that makes them once more.
@@ -142,13 +114,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _what(facts: Facts) -> list[str]:
     off, train = facts.trained["off"], sum(facts.trained.values())
-    tokens = " and ".join(f"{count // _PER_TOKEN:,} of {what}" for what, count in sorted(facts.characters.items()))
+    tokens = " and ".join(f"{count // PER_TOKEN:,} of {what}" for what, count in sorted(facts.characters.items()))
     return [
         f"{facts.count:,} samples of {len({family for family, _ in facts.families})} families, made from code: each is "
         "one assistant turn with its prompt, in one of two regimes, with thinking and without.",
         f"{_share(off, train)} of the training split are without thinking; of KAT-V1's own data, 65.2 % were "
         "(arXiv 2507.08297).",
-        f"About {tokens or 'no'} tokens, at {_PER_TOKEN} characters each.",
+        f"About {tokens or 'no'} tokens, at {PER_TOKEN} characters each.",
     ]
 
 
@@ -202,12 +174,12 @@ def _proofs(facts: Facts) -> list[str]:
     return table(("evidence", "samples", "share"), rows)
 
 
-def _refused(reports: Sequence[Ran]) -> list[str]:
+def _refused(reports: Sequence[Report]) -> list[str]:
     rows = [(ran.stage, reason, f"{count:,}") for ran in reports for reason, count in sorted(ran.refused.items())]
     return table(("stage", "reason", "records"), rows) if rows else ["Nothing that is known of."]
 
 
-def _cleaned(facts: Facts, reports: Sequence[Ran]) -> list[str]:
+def _cleaned(facts: Facts, reports: Sequence[Report]) -> list[str]:
     refused = Counter[str]()
     for ran in reports:
         refused.update({reason: ran.refused.get(reason, 0) for reason in _CLEANING})
@@ -219,8 +191,8 @@ def _cleaned(facts: Facts, reports: Sequence[Ran]) -> list[str]:
     ]
 
 
-def _benchmarks(reports: Sequence[Ran]) -> list[str]:
-    checks = [ran for ran in reports if "contamina" in ran.stage or "contaminated" in ran.refused]
+def _benchmarks(reports: Sequence[Report]) -> list[str]:
+    checks = [ran for ran in reports if ran.use == "contamination"]
     if not checks:
         return ["Not looked for: the stage `contamination` did not run."]
     names = ", ".join(one.name for one in shipped())
@@ -231,7 +203,7 @@ def _benchmarks(reports: Sequence[Ran]) -> list[str]:
     ]
 
 
-def _yields(reports: Sequence[Ran]) -> list[str]:
+def _yields(reports: Sequence[Report]) -> list[str]:
     rows = [(r.stage, f"{r.read:,}", f"{r.written:,}", _yield(r.written, r.read), _cost(r.cost)) for r in reports]
     said = [note for ran in reports for note in ran.notes]
     votes = [note for note in said if note.startswith("|")]

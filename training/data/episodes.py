@@ -44,7 +44,7 @@ from training.data.schema import (
     Verification,
     content_id,
 )
-from training.data.stage import Context
+from training.data.stage import Context, place
 from training.seeds import rng
 
 FAMILY = "agent_step"
@@ -155,7 +155,7 @@ class Repairs:
     whole: ClassVar[bool] = False
 
     seed: int = 0
-    sources: str | tuple[Source, ...] = ""
+    sources: str | tuple[Source, ...] = place()
     each: int = 1
     full: float = 0.4
     chinese: float = 0.2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from assistant.chinese import has_chinese
 from assistant.errors import UserError
 from assistant.fix.meaning import is_python, meaning
 from assistant.testing.paths import is_test_file
@@ -136,7 +137,7 @@ def _made(source: Source, commit: Commit, words: str, solution: str, tests: str)
     most = max(files(solution), key=lambda part: (_is_code(path_of(part)), sum(1 for _ in rows(part))))
     lines = sum(1 for sign in "+-" for _ in changed(solution, sign))
     measures = {"files": float(len(files(solution))), "lines": float(lines), "hunks": float(hunks(solution))}
-    chinese = any("\u4e00" <= letter <= "\u9fff" for letter in words)
+    chinese = has_chinese(words)
     return Task(
         content_id("commit", source.name, commit.sha, solution),
         "commit",

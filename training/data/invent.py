@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from model.engine import EngineRefused
 from model.format import ThinkRequest
 from training.data.asking.abreast import abreast
 from training.data.asking.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
@@ -52,7 +53,7 @@ class Invent:
     seed: int = 0
     count: int = 20
     tries: int = 2
-    think: str = "off"
+    think: Literal["auto", "on", "off"] = "off"
     tokens: int = 1024
     timeout: float = 120.0
     chinese: float = 0.25
@@ -85,6 +86,9 @@ class Invent:
             seed = derived(self.seed, "bug", source.name, definition.module.path, definition.qualified, number)
             try:
                 drawn = await model.reply(asking(definition), ThinkRequest(self.think), seed)
+            except EngineRefused as error:
+                refused = Useless("engine", str(error))
+                break
             except (TookTooLong, BrokeOff) as error:
                 refused = Useless("timeout", str(error))
                 continue

@@ -32,7 +32,7 @@ from training.data.schema import (
     Verification,
     content_id,
 )
-from training.data.stage import Context
+from training.data.stage import Context, place
 from training.seeds import derived, rng
 
 FAMILY = "line_repair"
@@ -56,7 +56,7 @@ class LineRepair:
     """
 
     seed: int = 0
-    sources: str = ""
+    sources: str = place()
     on: float = SHARE
     regimes: str = "mixed"
 

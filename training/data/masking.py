@@ -36,7 +36,7 @@ def masked(sample: Sample, dialect: Dialect) -> list[Stretch]:
     forced = _forced(written, dialect, sample)
     stretches = [Stretch(prompt.text.removesuffix(prompt.opening.text), False, None)]
     at = 0
-    for text, segment in _segments(written + END_OF_TURN, dialect.parser().segment):
+    for text, segment in segments(written + END_OF_TURN, dialect.parser().segment):
         before = max(0, min(len(text), forced - at))
         stretches += [Stretch(text[:before], False, segment), Stretch(text[before:], sample.trainable, segment)]
         at += len(text)
@@ -51,8 +51,8 @@ def _forced(written: str, dialect: Dialect, sample: Sample) -> int:
     return len(opening) if written.startswith(opening) else 0
 
 
-def _segments(written: str, first: Segment) -> Iterator[tuple[str, Segment]]:
-    """The reply's text by segments; tags belong to what they open or close."""
+def segments(written: str, first: Segment) -> Iterator[tuple[str, Segment]]:
+    """The text of a reply that begins in `first`, by segments; tags belong to what they open or close."""
     segment, start = first, 0
     for found in _BORDERS.finditer(written):
         closes = found[0].startswith("</")

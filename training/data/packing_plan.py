@@ -12,12 +12,11 @@ from assistant.errors import UserError
 from model.dialects import dialect
 from model.prompt import Dialect, Tokenizer
 from training.data.flow.shards import Place, put
+from training.data.lengths import PER_TOKEN
 from training.data.masking import END_OF_TURN
 from training.data.schema import Sample
 
 FILE = "packing.jsonl"
-PER_TOKEN = 4
-"""Characters a token takes, roughly, where no tokenizer is given; our choice."""
 
 
 class Length(NamedTuple):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import UserError
-from training.data.flow.chunks import Engine, Row, fingerprint, row_of
-from training.data.flow.gathering import Wanted, gather
+from training.data.flow.chunks import PASSING, Engine, Row, fingerprint, row_of
+from training.data.flow.gathering import Wanted, gather, read_rows
+from training.data.flow.places import digest_of, manifests, whole
 from training.data.flow.progress import Progress
 from training.data.flow.reporting import Report, read_report
 from training.data.flow.running import Saving, kinds_of, run
-from training.data.flow.shards import Format, manifest_of, read_lines
-from training.data.stage import Context
+from training.data.flow.shards import Format, Manifest, Place, within
+from training.data.stage import Context, places
 from training.data.stages import entry
 from training.near import nearest
 from training.recipe import build
@@ -65,6 +65,11 @@ class Step:
         options = {option.name: getattr(self.stage, option.name) for option in fields(self.stage)}
         return {"use": self.use, "from": list(self.inputs), "limit": self.limit, "chunk": self.chunk, **options}
 
+    def taken(self, place: Place) -> dict[str, Manifest]:
+        """The manifests of what it reads in a folder; a stage may have written other kinds of records besides."""
+        reads = kinds_of(self.stage.reads)
+        return {kind: one for kind, one in manifests(place).items() if kind in reads}
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -77,8 +82,18 @@ class Way:
     tell: Callable[[Report], None] = lambda _: None
 
 
-def steps(recipe: DataRecipe, out: Path) -> list[Step]:
-    """The stages of a recipe with their options checked; references are folders in `out`.
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a table is read against: the seed, the stages above it, and where references and paths begin."""
+
+    seed: int
+    above: Sequence[str]
+    out: Place
+    base: Path
+
+
+def steps(recipe: DataRecipe, out: Place, base: Path = Path()) -> list[Step]:
+    """The stages of a recipe with their options checked; references are folders in `out`, paths begin at `base`.
 
     Raises:
         UserError: a stage, an option or a name is unknown (the nearest is named), or stands below what needs it.
@@ -87,13 +102,13 @@ def steps(recipe: DataRecipe, out: Path) -> list[Step]:
     found: list[Step] = []
     kinds: dict[str, tuple[str, ...]] = {SOURCES: ("source",)}
     for name, table in recipe.stages.items():
-        step = _step(name, table, recipe.seed, [step.name for step in found], out)
+        step = _step(name, table, _Around(recipe.seed, [step.name for step in found], out, base))
         kinds[name] = _given(step, kinds)
         found.append(step)
     return found
 
 
-def run_all(recipe: DataRecipe, out: Path, way: Way, base: Path = Path()) -> list[Report]:
+def run_all(recipe: DataRecipe, out: Place, way: Way, base: Path = Path()) -> list[Report]:
     """Run a recipe: sources first, then stage by stage, each into its own folder of `out`.
 
     What an earlier run finished is taken as it is, and what it left half done goes on.
@@ -101,10 +116,9 @@ def run_all(recipe: DataRecipe, out: Path, way: Way, base: Path = Path()) -> lis
     Raises:
         UserError: a source cannot be had, or a stage cannot work here.
     """
-    plan = steps(recipe, out)
+    plan = steps(recipe, out, base)
     if not (recipe.sources.packages or recipe.sources.folders):
         raise UserError("the recipe names no sources; write folders = [...] or packages = [...] under [sources]")
-    out.mkdir(parents=True, exist_ok=True)
     sources = [row_of(source) for source in gather(recipe.sources, way.context.cache, base)]
     reports = []
     for step in plan:
@@ -135,16 +149,21 @@ def _checked(recipe: DataRecipe) -> None:
             raise UserError(f"{name!r} cannot be a name: a folder is called so; use letters, digits, _, . and -")
 
 
-def _step(name: str, table: Mapping[str, Any], seed: int, above: list[str], out: Path) -> Step:
+def _step(name: str, table: Mapping[str, Any], around: _Around) -> Step:
     where = f"stages.{name}"
     if name == SOURCES:
         raise UserError(f"a stage cannot be named {SOURCES}; name it otherwise")
     use = _text(table.get("use", name), f"{where}.use")
     inputs = _names(table.get("from", [SOURCES]), f"{where}.from")
-    options = {key: _referred(value, key, where, above, out) for key, value in table.items() if key not in _OURS}
+    paths = places(entry(use).load())
+    options = {
+        key: _referred(value, f"{where}.{key}", around, key in paths)
+        for key, value in table.items()
+        if key not in _OURS
+    }
     for one in inputs:
-        _above(one, where, [SOURCES, *above])
-    stage = stage_of(use, seeded(use, options, seed), where)
+        _above(one, where, [SOURCES, *around.above])
+    stage = stage_of(use, seeded(use, options, around.seed), where)
     limit, chunk = (_positive(table.get(key), f"{where}.{key}") for key in ("limit", "chunk"))
     return Step(name, use, stage, inputs, limit, chunk, entry(use).asks)
 
@@ -161,12 +180,12 @@ def _given(step: Step, kinds: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(kind for kind in writes if any(kind in kinds[one] for one in step.inputs))
 
 
-def _run(step: Step, sources: list[Row], out: Path, form: Format, way: Way) -> Report:
+def _run(step: Step, sources: list[Row], out: Place, form: Format, way: Way) -> Report:
     inputs = _digest(step, sources, out)
-    folder = out / step.name
-    if (done := _done(step, folder, inputs, way.asked if step.asks else "")) is not None:
+    folder = within(out, step.name)
+    if (done := _done(step, folder, inputs, way.asked if step.asks else "", form)) is not None:
         return done
-    total = sum(len(sources) if one == SOURCES else _count(out / one) for one in step.inputs)
+    total = sum(len(sources) if one == SOURCES else _count(step, within(out, one)) for one in step.inputs)
     context = replace(way.context, engine=way.opens if step.asks else None)
     return run(
         step.stage,
@@ -183,58 +202,58 @@ def _run(step: Step, sources: list[Row], out: Path, form: Format, way: Way) -> R
     )
 
 
-def _done(step: Step, folder: Path, inputs: str, asked: str) -> Report | None:
+def _done(step: Step, folder: Place, inputs: str, asked: str, form: Format) -> Report | None:
     """The report of a step that needs no run: the same stage read the same, and its shards are there."""
     try:
-        report, manifest = read_report(folder), manifest_of(folder)
+        report, found = read_report(folder), manifests(folder)
     except UserError:
         return None
     same = (
         report.identity == fingerprint(step.stage, asked)
         and report.inputs == inputs
-        and "crashed" not in report.refused
+        and PASSING.isdisjoint(report.refused)
     )
-    whole = manifest is not None and all((folder / shard.name).is_file() for shard in manifest.shards)
-    return report if same and whole else None
+    there = found and digest_of(found) == report.digest and all(one.format == form for one in found.values())
+    return report if same and there and whole(folder, found) else None
 
 
-def _rows(step: Step, sources: list[Row], out: Path) -> Iterator[Row]:
+def _rows(step: Step, sources: list[Row], out: Place) -> Iterator[Row]:
     for one in step.inputs:
         if one == SOURCES:
             yield from sources
-            continue
-        manifest = manifest_of(out / one)
-        kind = manifest.kind if manifest else kinds_of(step.stage.reads)[0]
-        yield from (Row(kind, line) for line in read_lines(kind, out / one))
+        else:
+            yield from read_rows(within(out, one), step.taken(within(out, one)))
 
 
-def _digest(step: Step, sources: list[Row], out: Path) -> str:
+def _digest(step: Step, sources: list[Row], out: Place) -> str:
     """What names all that a step reads, and how much of it is wanted."""
     digest = hashlib.sha256(f"{step.limit}".encode())
     for one in step.inputs:
-        manifest = None if one == SOURCES else manifest_of(out / one)
-        words = [manifest.digest()] if manifest else [row.line for row in sources]
+        found = {} if one == SOURCES else step.taken(within(out, one))
+        words = [row.line for row in sources] if one == SOURCES else [digest_of(found)]
         digest.update("\0".join([one, *words]).encode())
     return digest.hexdigest()[:16]
 
 
-def _count(folder: Path) -> int:
-    manifest = manifest_of(folder)
-    return manifest.count if manifest else 0
+def _count(step: Step, folder: Place) -> int:
+    return sum(one.count for one in step.taken(folder).values())
 
 
-def _referred(value: Any, key: str, where: str, above: list[str], out: Path) -> Any:
+def _referred(value: Any, where: str, around: _Around, is_place: bool) -> Any:
+    """An option's value: a reference as the folder that it means, a path as seen from the recipe."""
     match value:
         case str() if value.startswith(_REFERENCE):
             name = value.removeprefix(_REFERENCE)
-            _above(name, f"{where}.{key}", above)
-            return os.fspath(out / name)
+            _above(name, where, around.above)
+            return within(around.out, name)
+        case str() if is_place and value and "://" not in value:
+            return str(around.base / Path(value).expanduser())
         case list():
-            return [_referred(one, key, where, above, out) for one in value]
+            return [_referred(one, where, around, is_place) for one in value]
     return value
 
 
-def _above(name: str, where: str, above: list[str]) -> None:
+def _above(name: str, where: str, above: Sequence[str]) -> None:
     if name not in above:
         raise UserError(f"{where} names {name!r}, and no stage above it has that name; {nearest(name, above)}")
 

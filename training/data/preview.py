@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -66,13 +66,6 @@ def legend() -> Text:
     parts = [(name, COLOURS[name]) for name in (Segment.JUDGE, Segment.THINK, Segment.ANSWER, Segment.TOOL)]
     words = [*parts, ("prompt", _PROMPT), ("prefilled", _FORCED), ("failed call", _FAILED)]
     return Text("  ").join(Text(str(word), style) for word, style in words)
-
-
-def shares(sample: Sample, dialect: Dialect) -> Iterator[tuple[str, int]]:
-    """Characters that carry loss, by part."""
-    for stretch in masked(sample, dialect):
-        if stretch.carries_loss and stretch.segment is not None:
-            yield stretch.segment.value, len(stretch.text)
 
 
 def _style(stretch: Stretch, sample: Sample) -> str:

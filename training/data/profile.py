@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from assistant import interrupts
 from assistant.errors import UserError
 from assistant.fix.localising.coverage_run import run_watched
 from assistant.fix.localising.spectrum import LOADING, Runs
@@ -20,7 +20,7 @@ from assistant.workspace.git import GitReader
 from training.data.repositories.checkouts import fingerprint, tree
 from training.data.repositories.compiled import with_compiled
 from training.data.repositories.environments import EnvironmentRefused, environment
-from training.data.repositories.modules import text_of
+from training.data.repositories.modules import parsed, text_of
 from training.data.repositories.suites import FIRST, Suite, command_of, patience, reversed_order, suite, without_options
 from training.data.schema import Function, Refused, Source
 from training.data.stage import Context
@@ -72,7 +72,7 @@ class Profile:
         command = known.test or command_of(root, python)
         context.watch(f"running the tests of {source.name}")
         with suite(root, command, python) as tests:
-            seen = asyncio.run(self._seen(tests, context.cache))
+            seen = interrupts.run(self._seen(tests, context.cache))
         passing = sorted(seen.passing)
         return replace(
             known,
@@ -171,11 +171,8 @@ def _tests(runs: Runs, path: str, rows: range, passing: Collection[str]) -> tupl
 
 
 def _defined(place: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    try:
-        module = ast.parse(text_of(place) or "")
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    yield from _inside(module, "")
+    if (module := parsed(text_of(place) or "")) is not None:
+        yield from _inside(module, "")
 
 
 def _inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

@@ -10,13 +10,13 @@ from typing import ClassVar
 
 from model.engine import EngineRefused
 from model.format import Mode, ThinkRequest
-from training.data.asking.abreast import abreast
+from training.data.asking.abreast import abreast, cancelled
 from training.data.asking.checking import Checks
 from training.data.asking.drawing import BrokeOff, Drawing, Model, TookTooLong, opened
 from training.data.asking.posing import Posed, pose
 from training.data.asking.replies_cache import Drawn
 from training.data.schema import Refused, Rollout, Task, content_id
-from training.data.stage import Context
+from training.data.stage import Context, place
 from training.seeds import derived
 
 
@@ -36,7 +36,7 @@ class Rollouts:
     think: int = 640
     timeout: float = 120.0
     retries: int = 3
-    sources: str = ""
+    sources: str = place()
 
     name: ClassVar[str] = "rollouts"
     version: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class _Trier:
         except (BrokeOff, EngineRefused) as error:
             return [Refused(task.id, "engine", str(error))]
         finally:
-            await _over(tasks)
+            await cancelled(tasks)
         rollouts = [each for each in found if each is not None]
         return rollouts or [Refused(task.id, "unchecked", "neither tests nor a known answer can tell what is right")]
 
@@ -92,11 +92,3 @@ def _unfit(drawn: Drawn, mode: Mode) -> str:
     if not drawn.whole:
         return "the reply reached its limit of tokens"
     return f"the reply did not keep thinking {mode}"
-
-
-async def _over(tasks: Iterable[asyncio.Future[Rollout | None]]) -> None:
-    """Cancel what is still under way, and wait for it."""
-    waiting = [task for task in tasks if not task.done()]
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)

@@ -8,6 +8,7 @@ that the user chose between, and edits that he kept against those that he took b
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from assistant.config import config_dir, load, state_dir
 from assistant.errors import UserError
 from assistant.explaining import prompt_of, transcript_before
 from assistant.records import StepRecord
+from assistant.safety.secrets import known_secrets
 from assistant.sessions import header, read, sessions_dir, undamaged
 from assistant.sessions.replay import branch_of
 from assistant.think import EDITS
@@ -27,7 +29,7 @@ from model.prompt import Message
 from training.data.own.cleaning import Cleaner
 from training.data.own.outcomes import Blobs, Outcomes, Run, outcomes
 from training.data.schema import ModeBy, Preference, Provenance, Refused, Sample, Source, Tags, Verification, content_id
-from training.data.stage import Context
+from training.data.stage import Context, place
 
 FAMILY = "agent_step"
 Record = Mapping[str, Any]
@@ -47,7 +49,7 @@ class OwnSessions:
     whole: ClassVar[bool] = False
 
     opt_in: bool = False
-    journals: str = ""
+    journals: str = place(by_content=False)
     names: tuple[str, ...] = ()
 
     def __call__(self, records: Iterable[Source], context: Context) -> Iterator[Sample | Preference | Refused]:
@@ -56,15 +58,36 @@ class OwnSessions:
         Raises:
             UserError: the user has not said that his sessions may be used.
         """
-        if not (self.opt_in or load().own_sessions):
+        if not self._may:
             raise UserError(
                 f"your own sessions are only used if you say so: set opt_in, or write own_sessions = true into "
                 f"{config_dir() / 'config.toml'}"
             )
-        folder = Path(self.journals) if self.journals else sessions_dir(state_dir())
         for source in records:
-            for path in sorted(folder.glob("*.jsonl")):
+            for path in self._paths():
                 yield from self._of(source, path)
+
+    def outside(self) -> str:
+        """Whether the user has said so, and if he has, a hash of what outcomes hang on.
+
+        That is the journals, the last commits of the repositories they are of, and secrets known by their values.
+        """
+        if not self._may:
+            return "no"
+        digest = hashlib.sha256("\0".join(known_secrets(None, os.environ)).encode())
+        heads: dict[str, str] = {}
+        for path in self._paths():
+            root = _repository(path)
+            heads[root] = heads[root] if root in heads else _head(root)
+            digest.update(f"\0{path.name}\0{heads[root]}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    @property
+    def _may(self) -> bool:
+        return self.opt_in or load().own_sessions
+
+    def _paths(self) -> list[Path]:
+        return sorted((Path(self.journals) if self.journals else sessions_dir(state_dir())).glob("*.jsonl"))
 
     def _of(self, source: Source, path: Path) -> Iterator[Sample | Preference | Refused]:
         root = Path(source.root).resolve()
@@ -183,6 +206,22 @@ def _replied(record: Record) -> Reply:
     calls = tuple(ToolCall(each["name"], each["arguments"], each["raw"], each["error"]) for each in record["calls"])
     mode = Mode(record["mode"]) if record["mode"] else None
     return Reply(record["judge"], mode, record["think"], record["answer"], calls, closed=True)
+
+
+def _repository(path: Path) -> str:
+    """Where the repository of a session lies; empty where its journal does not say."""
+    try:
+        return str(header(path)["repository"])
+    except (UserError, KeyError):
+        return ""
+
+
+def _head(root: str) -> str:
+    """The last commit of a repository; empty where there is none."""
+    try:
+        return GitReader(Path(root)).write("rev-parse", "HEAD").decode() if root else ""
+    except UserError:
+        return ""
 
 
 def _committed(root: Path) -> Blobs:

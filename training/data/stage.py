@@ -1,19 +1,20 @@
 """What a stage is: a function from an iterator of records to an iterator of records, that can be named and repeated.
 
 A stage is a frozen dataclass: its fields are its options, all of which can change what comes out, so that stage,
-options and input name the output (`identity`). What changes nothing but speed and place stands in the `Context`.
+options and input name the output (`flow.chunks.fingerprint`). What changes nothing but speed and place stands in the
+`Context`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from training.data.schema import Record, Refused
+
+_PLACE = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,22 @@ class Stage(Protocol):
         """What becomes of the records, in their order; a record may become none, one or many."""
 
 
-def identity(stage: Stage) -> str:
-    """A hash of the stage's name, version and options."""
-    options = json.dumps(asdict(stage), sort_keys=True, default=str)  # type: ignore[call-overload]
-    return hashlib.sha256(f"{stage.name}\0{stage.version}\0{options}".encode()).hexdigest()[:16]
+@runtime_checkable
+class Outgoing(Protocol):
+    """A stage that looks at what is neither its input nor named by an option, such as a repository's last commit."""
+
+    def outside(self) -> str:
+        """What it would find there now, as a text that is another one when that is; it is part of its fingerprint."""
+
+
+def place(default: Any = "", *, by_content: bool = True) -> Any:
+    """An option that names a folder of records or a file, or several.
+
+    It counts by what is there, and not by its name, unless the stage itself tells of that (`Outgoing`).
+    """
+    return field(default=default, metadata={_PLACE: by_content})
+
+
+def places(stage: Any) -> dict[str, bool]:
+    """The options of a stage, or of its class, that are places, and whether they count by what is there."""
+    return {option.name: option.metadata[_PLACE] for option in fields(stage) if _PLACE in option.metadata}

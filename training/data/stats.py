@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from training.data.lengths import PER_TOKEN
 from training.data.schema import Sample
 
 COLUMNS = ("", "samples", "share", "off", "hard", "prompt", "reply")
-PER_TOKEN = 4
-"""Characters a token takes, roughly, in English and code; our choice, to be read as a size and not as a count."""
 _BY: dict[str, Callable[[Sample], str]] = {
     "family": lambda sample: sample.family,
     "mode": lambda sample: sample.mode.value,

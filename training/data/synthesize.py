@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from assistant.think import Situation, users_words
 from model.engine import EngineRefused
@@ -23,7 +23,7 @@ from training.data.asking.posing import Posed, pose
 from training.data.modes.judging import judge_text
 from training.data.modes.regimes import round_trips
 from training.data.schema import Refused, Sample, Task, Verification, Votes, content_id
-from training.data.stage import Context
+from training.data.stage import Context, place
 from training.seeds import rng
 
 
@@ -38,7 +38,7 @@ class Synthesize:
     """
 
     seed: int = 0
-    regimes: tuple[str, ...] = ("off", "on")
+    regimes: tuple[Literal["off", "on"], ...] = ("off", "on")
     tries: int = 4
     rounds: int = 2
     threshold: float = 0.7
@@ -48,7 +48,7 @@ class Synthesize:
     think: int = 640
     timeout: float = 120.0
     retries: int = 3
-    sources: str = ""
+    sources: str = place()
 
     name: ClassVar[str] = "synthesize"
     version: ClassVar[int] = 2

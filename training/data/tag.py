@@ -15,18 +15,18 @@ the one thing that was seen and not guessed, outweighs all the others together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from assistant.chinese import has_chinese
 from training.data.asking.pass_rates import PassRates
 from training.data.asking.survivors import Survivors
 from training.data.domains import domain_of
 from training.data.modes.intent import strength
 from training.data.repositories.diffs import changed, hunks
 from training.data.schema import Difficulty, Refused, Sample, Tags, Task, TaskKind
-from training.data.stage import Context
+from training.data.stage import Context, place
 
 EASY, HARD = 0.25, 0.55
 _MUCH = 6_000
@@ -65,7 +65,6 @@ TYPES: Mapping[TaskKind, str] = {
     "trace": "trace",
 }
 FAMILIES: Mapping[str, str] = {"line_repair": "repair", "agent_step": "agent", "writing": "write"}
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,9 @@ class Tag:
     """
 
     seed: int = 0
-    rollouts: str = ""
-    mutants: str = ""
-    verified: str = ""
+    rollouts: str = place()
+    mutants: str = place()
+    verified: str = place()
 
     name: ClassVar[str] = "tag"
     version: ClassVar[int] = 1
@@ -169,7 +168,7 @@ def difficulty(measures: Mapping[str, float], operator: str | None) -> Difficult
 
 def language_of(text: str) -> str:
     """``zh`` where a text has Chinese characters, else ``en``."""
-    return "zh" if _CHINESE.search(text) else "en"
+    return "zh" if has_chinese(text) else "en"
 
 
 def _of(name: str, measure: Callable[[float], float]) -> Callable[[Mapping[str, float]], float | None]:

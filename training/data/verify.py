@@ -23,7 +23,7 @@ from training.data.repositories.failures import digest, statement
 from training.data.repositories.suites import Suite, going_on, suite
 from training.data.repositories.trials import Outcome, Reference, References, Unfit, noticed, outcome
 from training.data.schema import UNVERIFIED, Refused, Source, Task, Verification
-from training.data.stage import Context
+from training.data.stage import Context, place
 
 _TOLD_BY_TESTS = frozenset({"mutation", "invented"})
 """Kinds of tasks whose statement says how a test fails."""
@@ -42,7 +42,7 @@ class Verify:
     """
 
     runs: int = 2
-    sources: str | tuple[Source, ...] = ()
+    sources: str | tuple[Source, ...] = place(())
 
     name: ClassVar[str] = "verify"
     version: ClassVar[int] = 1

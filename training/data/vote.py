@@ -19,12 +19,10 @@ from training.data.flow.told import Note
 from training.data.modes.judging import judge_text
 from training.data.modes.regimes import round_trips
 from training.data.modes.voting import Stratum, decided, query_of, strata, stratum_of, table
-from training.data.rollouts import Rollouts
 from training.data.schema import ModeBy, Refused, Rollout, Sample, Verification, Votes, content_id
-from training.data.stage import Context
+from training.data.stage import Context, place
 from training.seeds import rng
 
-__all__ = ["Rollouts", "Vote"]
 STEPS = frozenset({"agent_step"})
 """Families whose prompts are not those that rollouts answered: what their task's rollouts say is not about them."""
 
@@ -40,7 +38,7 @@ class Vote:
     """
 
     seed: int = 0
-    rollouts: str = ""
+    rollouts: str = place()
     delta: float = 0.05
     random: float = 0.01
     strata: bool = True

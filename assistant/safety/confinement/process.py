@@ -153,8 +153,11 @@ async def _started(
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
+        while not starting.done():
+            with suppress(asyncio.CancelledError):  # a second one may not end the start half way either
+                await asyncio.wait([starting])
         with suppress(OSError):
-            process = await starting
+            process = starting.result()
             await _end(process, asyncio.ensure_future(_read(process, HeadTail(0), None)), launcher)
         raise
 
@@ -220,13 +223,15 @@ async def _end(process: asyncio.subprocess.Process, reader: asyncio.Future[None]
     await asyncio.wait([reader], timeout=_GRACE)
     reader.cancel()
     await asyncio.wait([reader])
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
     if not reader.cancelled():
         reader.result()
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - a daemon may hold the pipe for ever
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    """End it with all that it started: what a sandbox has just begun is not bound yet to die with its parent."""
+    """End it with all that it started (without /proc, its group): what a sandbox has just begun is not bound yet to die
+    with its parent.
+    """
     with suppress(ProcessLookupError, PermissionError):
         if process.returncode is None:
             os.kill(process.pid, signal.SIGSTOP)
@@ -235,14 +240,19 @@ def _kill(process: asyncio.subprocess.Process) -> None:
                     os.kill(pid, signal.SIGKILL)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        process.kill()
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Not by the process's own methods: they look whether it ended, and then asyncio never hears how."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 async def _ask(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.terminate()
-        process.send_signal(signal.SIGCONT)
+    _signal(process, signal.SIGTERM)
+    _signal(process, signal.SIGCONT)
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLEARING):  # wait_for of Python 3.11 may lose a cancel
             await _ended(process)

@@ -39,7 +39,7 @@ def abreast(
             while pending:
                 yield from runner.run(_done(pending.popleft()))
         finally:
-            runner.run(_cancelled(pending))
+            runner.run(cancelled(pending))
             runner.run(shared.__aexit__(None, None, None))
 
 
@@ -51,9 +51,9 @@ async def _done(task: asyncio.Task[U]) -> U:
     return await task
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[U]]) -> None:
-    """Cancel tasks and wait until they are over, whatever becomes of them."""
-    waiting = list(tasks)
+async def cancelled(tasks: Iterable[asyncio.Future[U]]) -> None:
+    """Cancel what is still under way of tasks, and wait until it is over, whatever becomes of it."""
+    waiting = [task for task in tasks if not task.done()]
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

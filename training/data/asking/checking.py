@@ -10,18 +10,21 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from assistant.fix.changes import Changes
+from assistant import interrupts
+from assistant.fix.changes import Changes, FileState
 from assistant.tasks.patched import changes_in_turn
 from assistant.testing.paths import is_test_file
 from assistant.testing.report import TestReport
 from model.format import Reply
 from model.line import parse
 from training.data.asking.posing import Posed, code_of, pose
-from training.data.repositories.checkouts import Sources, checkout, tree
+from training.data.repositories.checkouts import Sources, tree
+from training.data.repositories.compiled import with_compiled
 from training.data.repositories.diffs import plain, unified
-from training.data.repositories.suites import suite
+from training.data.repositories.suites import Suite, suite
 from training.data.schema import Evidence, Source, Task
 from training.data.stage import Context
 
@@ -30,6 +33,8 @@ Rewritten = Callable[[str], str | None]
 
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _SEPARATOR = re.compile(r"\s*(?:,|、|，|;|；|\n|\band\b|和|与)\s*")
+_SECONDS = 60.0
+"""Seconds that the tests of a reply may take, which may run for ever; our choice."""
 _EDGES = " \t\n.。!！`*\"'“”"
 _NAMED = re.compile(r"(?:\b(?:is|are|returns)\b[:：]?|[:：=]+|是|为)\s*(\S[^\n]*)$", re.MULTILINE)
 
@@ -139,25 +144,51 @@ def _tested(task: Task, rewritten: Rewritten, context: Context, sources: Sources
     wanted = {*task.fail_to_pass, *task.pass_to_pass}
     if not wanted or not plain(path):
         return UNKNOWN
-    with checkout(source, task, context.cache) as root:
-        old = (root / path).read_bytes().decode("utf-8", "replace")
-    new = None if "\ufffd" in old else rewritten(old)
-    if new is None or new == old:
+    root = tree(source, task.provenance.revision, context.cache)
+    old = _text(root, path, changes_in_turn((task.start,), root))
+    new = None if old is None else rewritten(old)
+    if old is None or new is None or new == old:
         return Verdict(False, "tests", "the reply does not fit the file, or changes nothing")
-    report = _run(task, source, unified(path, old, new), context)
+    return solved(task, source, unified(path, old, new), context)
+
+
+def solved(task: Task, source: Source, solution: str, context: Context) -> Verdict:
+    """Whether all tests that must pass do with a patch laid on the task's files; what it does to tests is left out.
+
+    Raises:
+        UserError: the source cannot be read, or the patch does not fit.
+    """
+    wanted = {*task.fail_to_pass, *task.pass_to_pass}
+    root = tree(source, task.provenance.revision, context.cache)
+    report = _run(task, source, root, solution, context)
     failing = wanted - (set(report.passed) - set(report.failed))
     return Verdict(not failing, "tests", f"{len(failing)} of {len(wanted)} tests do not pass" if failing else "")
 
 
-def _run(task: Task, source: Source, solution: str, context: Context) -> TestReport:
+def _text(root: Path, path: str, changes: Changes) -> str | None:
+    """A file of a folder as changes leave it; None where it is not there, or is no text."""
+    changed = {change.path: change.new for change in changes.changes}
+    try:
+        state = changed[path] if path in changed else FileState((root / path).read_bytes())
+        return None if state is None else state.content.decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _run(task: Task, source: Source, root: Path, solution: str, context: Context) -> TestReport:
     """Run the task's tests on its files with a solution. Raises UserError if it cannot be laid."""
-    root = tree(source, task.provenance.revision, context.cache)
     solved = changes_in_turn((task.start, solution), root)
     tests = changes_in_turn((task.start, task.tests_patch), root)
     code = solved.where(lambda path: not is_test_file(path)).changes
     changes = Changes.of([*code, *tests.where(is_test_file).changes])
-    with suite(root, task.test or source.test, source.python) as bench:
-        return asyncio.run(bench.run(changes))
+    with suite(root, task.test or source.test, source.python) as tests_of:
+        return interrupts.run(_ran(tests_of, changes, context))
+
+
+async def _ran(tests: Suite, changes: Changes, context: Context) -> TestReport:
+    """What tests say of changes; files that are not changed need not be compiled each time."""
+    compiled = await with_compiled(tests, context.cache)
+    return await compiled.run(changes, seconds=_SECONDS)
 
 
 def spliced(text: str, function: str, code: str) -> str | None:

@@ -146,7 +146,8 @@ async def opened(context: Context, drawing: Drawing) -> AsyncIterator[Model]:
     """The model that the context names, with the replies kept in its cache; at most `jobs` requests at a time.
 
     The embedded one is asked one thing after the other: it gains nothing from more, and what it keeps of prompts, on
-    which the last bits of its numbers hang, is then the same each time.
+    which the last bits of its numbers hang, is then the same each time. For that reason no engine is kept open from
+    one call of a stage to the next: what comes of some records must not hang on those before them.
 
     Raises:
         UserError: the context names none.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from model.format import Mode
+from training.data.flow.places import content
 from training.data.schema import Rollout, Votes
 
 
@@ -18,7 +20,7 @@ class PassRates:
     @classmethod
     def of(cls, place: str) -> PassRates:
         """Those of a folder or file of rollouts; none where the place is empty. Raises UserError."""
-        return cls.among(read_rollouts(place)) if place else cls()
+        return _read(place, content(place)) if place else cls()
 
     @classmethod
     def among(cls, rollouts: Iterable[Rollout]) -> PassRates:
@@ -44,6 +46,12 @@ def counted(rollouts: Iterable[Rollout]) -> Votes:
     on = [passed for mode, passed in tries if mode is Mode.ON]
     off = [passed for mode, passed in tries if mode is Mode.OFF]
     return Votes(sum(on), len(on), sum(off), len(off))
+
+
+@lru_cache(1)
+def _read(place: str, digest: str | None) -> PassRates:
+    """Those of a place as long as the same is there: a stage is called again for each chunk."""
+    return PassRates.among(read_rollouts(place))
 
 
 def read_rollouts(place: str) -> Iterable[Rollout]:

@@ -6,10 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import fsspec
+from functools import lru_cache
 
 from assistant.errors import UserError
+from training.data.flow import shards
+from training.data.flow.places import content
+from training.data.flow.reporting import REFUSALS
+from training.data.flow.shards import text_in
 from training.data.schema import Provenance, Task
 
 Place = tuple[str, str, str]
@@ -31,11 +34,7 @@ class Survivors:
         """
         if not (mutants and verified):
             return cls()
-        from training.data.flow import shards
-
-        known = {task.id: _place(task.provenance) for task in shards.read(Task, mutants)}
-        unseen = Counter(known[one] for one in _unnoticed(verified) if one in known)
-        return cls({place: unseen[place] / count for place, count in Counter(known.values()).items()})
+        return _read(mutants, content(mutants), verified, text_in(verified, REFUSALS))
 
     def share(self, provenance: Provenance) -> float | None:
         """That of the function which a record is about; None where it was not mutated."""
@@ -46,13 +45,20 @@ def _place(provenance: Provenance) -> Place:
     return provenance.source, provenance.path, provenance.function
 
 
-def _unnoticed(verified: str) -> list[str]:
-    """The ids of those that were refused because all tests passed."""
-    from training.data.flow.reporting import REFUSALS
+@lru_cache(1)
+def _read(mutants: str, digest: str | None, verified: str, refusals: str | None) -> Survivors:
+    """Those of places as long as the same is there: a stage is called again for each chunk."""
+    known = {task.id: _place(task.provenance) for task in shards.read(Task, mutants)}
+    unseen = Counter(known[one] for one in _unnoticed(verified, refusals) if one in known)
+    return Survivors({place: unseen[place] / count for place, count in Counter(known.values()).items()})
 
+
+def _unnoticed(verified: str, refusals: str | None) -> list[str]:
+    """The ids of those that were refused because all tests passed."""
     try:
-        with fsspec.open(f"{verified}/{REFUSALS}", "r", encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{verified} does not say what was refused; make it with `kat train data verify`") from error
+        rows = [json.loads(line) for line in refusals.split("\n") if line] if refusals is not None else None
+    except ValueError:
+        rows = None
+    if rows is None:
+        raise UserError(f"{verified} does not say what was refused; make it with `kat train data verify`")
     return [row["id"] for row in rows if row["reason"] == "not_noticed"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from assistant import interrupts
 from assistant.calling import CallRunner
 from assistant.compaction import Compactor
 from assistant.config import Settings
@@ -44,7 +45,7 @@ from assistant.workspace.plain_git import plain_git
 from assistant.workspace.repomap import RepoMap, first_map
 from model.budget import Budget, thought_of
 from model.dialects import dialect
-from model.engine import Delta, EngineInfo, Finish, Sampling, Usage
+from model.engine import Delta, Engine, EngineInfo, Finish, Sampling, Usage
 from model.format import Mode, Reply, ThinkRequest, ToolCall
 from model.prompt import Prompt
 from training.data.experts.steady import Astray, Steady
@@ -55,6 +56,7 @@ NEUTRAL = Path("/repo")
 """Below it repositories seem to lie, in prompts and for commands."""
 _DIALECT = "kat"
 INFO = EngineInfo("expert", "expert", _DIALECT)
+_LIMITS = Limits(DRAWS.steps)
 _PATIENCE = 600.0
 """Seconds that the map of a repository is waited for, so that it is whole however slow the machine is."""
 _FILES = 100_000
@@ -201,7 +203,7 @@ class Stand:
         """
         expert = Expert(script)
         try:
-            records = asyncio.run(_run(self._pilot(expert, prefix or self.prefix(profile)), words))
+            records = interrupts.run(_run(self._pilot(expert, prefix or self.prefix(profile)), words))
             if len(records) != len(expert.said):
                 raise Astray("a step was repeated")
             return tuple(_played(*said, record) for said, record in zip(expert.said, records, strict=True))
@@ -210,6 +212,16 @@ class Stand:
         finally:
             script.close()
             self._restore(reply for _, _, reply in expert.said)
+
+    async def attempt(
+        self, words: str, engine: Engine, profile: ProfileName, think: ThinkRequest, limits: Limits, tokens: int
+    ) -> Sequence[StepRecord]:
+        """The steps of an engine that is asked for the first time, of `tokens` tokens each; it leaves the files as they
+        then are. Raises EngineError if it cannot be used."""
+        pilot = self._pilot(engine, self.prefix(profile), await engine.info(), limits, tokens)
+        async for _ in pilot.run(words, think):
+            pass
+        return pilot.records
 
     def prefix(self, profile: ProfileName) -> Prefix:
         """What prompts of a session here begin with, as the files are now."""
@@ -220,10 +232,17 @@ class Stand:
         system = system_text(told, self.name, files, self.test, found)
         return Prefix(system, first_message(told, self.workspace, fenced(instructions)), profile)
 
-    def _pilot(self, expert: Expert, prefix: Prefix) -> Pilot:
+    def _pilot(
+        self,
+        expert: Engine,
+        prefix: Prefix,
+        info: EngineInfo = INFO,
+        limits: Limits = _LIMITS,
+        tokens: int = DRAWS.reply_tokens,
+    ) -> Pilot:
         """A session, put together as `assistant.opening` does it; the stand keeps its files instead of snapshots."""
         spoken, settings, toolbox = dialect(_DIALECT), Settings(), Toolbox(prefix.profile)
-        sampling, compact = sampling_of(settings, "", 0.0, DRAWS.reply_tokens), prefix.profile == "compact"
+        sampling, compact = sampling_of(settings, "", 0.0, tokens), prefix.profile == "compact"
         calling = CallRunner(
             tools=self._tools(prefix.profile),
             read=toolbox.read,
@@ -237,7 +256,7 @@ class Stand:
         )
         runner = StepRunner(
             engine=expert,
-            info=INFO,
+            info=info,
             dialect=spoken,
             sampling=sampling,
             budget=Budget(settings.judge_budget, thought_of(sampling.max_tokens)),
@@ -247,7 +266,7 @@ class Stand:
             compactor=Compactor(expert, spoken, toolbox.specs(), sampling, None),
         )
         beginning = Beginning(self.journal, runner.transcript, prefix.profile)
-        return Pilot(runner, Limits(DRAWS.steps), NEUTRAL / self.name, beginning)
+        return Pilot(runner, limits, NEUTRAL / self.name, beginning)
 
     def _tools(self, profile: ProfileName) -> ToolContext:
         told = PROFILES[profile]

@@ -16,14 +16,16 @@ import pyarrow as pa
 
 from assistant.errors import UserError
 from model.engine import EngineError
-from training.data.flow.shards import manifest_of
+from training.data.flow.places import content
 from training.data.flow.told import Cost, Note
 from training.data.schema import KINDS, Record, Refused, as_line, record_of
-from training.data.stage import Context, Stage
+from training.data.stage import Context, Outgoing, Stage, places
 
 REFUSED = "refused"
 TOLD = "told"
 CRASHED = "crashed"
+PASSING = frozenset({CRASHED, "engine"})
+"""Reasons that may be gone at the next run, as a server that refused: what was refused for them is tried again."""
 _MAGIC = b"KATPART1"
 _CODEC = "zstd"
 
@@ -54,11 +56,14 @@ class Engine(Protocol):
 def fingerprint(stage: Stage, asked: str = "") -> str:
     """A hash of a stage's name, version and options, and of the model `asked`.
 
-    A folder of records, or a file, that an option names counts by its content, not by its path.
+    A folder of records, or a file, that an option names (`place`) counts by its content, not by its path; so does what
+    the stage looks at besides.
     """
     given: dict[str, Any] = asdict(stage)  # type: ignore[call-overload]
-    options = json.dumps({name: _content(value) for name, value in given.items()}, sort_keys=True, default=str)
-    return hashlib.sha256(f"{stage.name}\0{stage.version}\0{options}{asked}".encode()).hexdigest()[:16]
+    given |= {name: _content(given[name]) for name, by_content in places(stage).items() if by_content}
+    options = json.dumps(given, sort_keys=True, default=str)
+    outside = f"\0{stage.outside()}" if isinstance(stage, Outgoing) else ""
+    return hashlib.sha256(f"{stage.name}\0{stage.version}\0{options}{asked}{outside}".encode()).hexdigest()[:16]
 
 
 def chunks_of(rows: Iterable[Row], identity: str, size: int | None) -> Iterator[Chunk]:
@@ -165,9 +170,6 @@ class Parts:
         beside.write_bytes(_packed(rows))
         beside.replace(path)
 
-    def __contains__(self, key: str) -> bool:
-        return self._path(key).is_file()
-
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.part"
 
@@ -187,15 +189,13 @@ def _unpacked(data: bytes) -> list[Row]:
 
 
 def _content(value: Any) -> Any:
-    """An option's value; a folder of records is what it holds."""
-    if isinstance(value, Path) or (isinstance(value, str) and 0 < len(value) < 4_096 and "\n" not in value):
-        with suppress(OSError, ValueError, UserError):
-            if Path(value).is_dir() and (manifest := manifest_of(value)):
-                return manifest.digest()
-            if Path(value).is_file():
-                return hashlib.sha256(Path(value).read_bytes()).hexdigest()
-    if isinstance(value, list | tuple):
-        return [_content(one) for one in value]
+    """What is in the places that an option names; the names of those where nothing is."""
+    match value:
+        case str() | Path() if str(value):
+            with suppress(OSError, UserError):
+                return content(value) or value
+        case list() | tuple():
+            return [_content(one) for one in value]
     return value
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from assistant.errors import UserError
 from training.data.flow.chunks import Row, row_of
-from training.data.flow.shards import manifest_of, read, read_lines
+from training.data.flow.places import manifests
+from training.data.flow.shards import Place, read, read_lines
 from training.data.profile import described
 from training.data.repositories.fetching import fetch
 from training.data.schema import KINDS, Source, record_of
@@ -52,20 +53,25 @@ def rows_from(places: Iterable[str], kinds: tuple[str, ...], cache: Path) -> Ite
     Raises:
         UserError: a place is not there, or holds nothing that is of these kinds; at once, not when it is read.
     """
-    found = [(place, _kind(place, kinds)) for place in places]
-    for place, kind in found:
-        if kind is None and "source" not in kinds:
+    found = [(place, _kinds(place, kinds)) for place in places]
+    for place, there in found:
+        if not there and "source" not in kinds:
             raise UserError(f"{place} holds no records of the kind {' or '.join(kinds)}; name what a stage wrote")
-    return chain.from_iterable(_rows(place, kind, cache) for place, kind in found)
+    return chain.from_iterable(_rows(place, there, cache) for place, there in found)
 
 
-def _rows(place: str, kind: str | None, cache: Path) -> Iterator[Row]:
-    if kind is None:
+def read_rows(place: Place, kinds: Iterable[str]) -> Iterator[Row]:
+    """The records of these kinds in a folder that a stage wrote."""
+    return (Row(kind, line) for kind in kinds for line in read_lines(kind, place))
+
+
+def _rows(place: str, kinds: tuple[str, ...], cache: Path) -> Iterator[Row]:
+    if not kinds:
         found = Wanted((place,)) if "==" in place else Wanted(folders=(place,))
         return map(row_of, gather(found, cache))
     if place.endswith(_FILES):
-        return map(row_of, read(KINDS[kind], place))  # type: ignore[type-var]
-    return (Row(kind, line) for line in read_lines(kind, place))
+        return map(row_of, read(KINDS[kinds[0]], place))  # type: ignore[type-var]
+    return read_rows(place, kinds)
 
 
 def _folder(path: Path) -> Path:
@@ -74,16 +80,19 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _kind(place: str, kinds: tuple[str, ...]) -> str | None:
-    """The kind of records at a place; None where there are none."""
+def _kinds(place: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the kinds that there are records of at a place. Raises UserError where there are only others."""
     if place.endswith(_FILES):
-        return next((kind for kind in kinds[1:] if _first_is(kind, place)), kinds[0])
+        return (next((kind for kind in kinds[1:] if _first_is(kind, place)), kinds[0]),)
     if "://" not in place and not Path(place).is_dir():
         if "==" in place:
-            return None
+            return ()
         raise UserError(f"{place} is not there; name a folder that a stage wrote, or a repository")
-    manifest = manifest_of(place)
-    return manifest.kind if manifest else None
+    there = manifests(place)
+    found = tuple(kind for kind in there if kind in kinds)
+    if there and not found:
+        raise UserError(f"{place} holds records of the kind {' and '.join(there)}; {' or '.join(kinds)} is needed here")
+    return found
 
 
 def _first_is(kind: str, place: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from assistant.errors import UserError
-from training.data.flow.shards import Place, put
+from training.data.flow.shards import Place, put, text_in
 
 REPORT = "report.json"
 REFUSALS = "refused.jsonl"
@@ -19,8 +18,8 @@ COLUMNS = ("stage", "read", "written", "yield", "refused", "seconds", "per s")
 class Report:
     """How a stage went. `digest` is that of its records; `reused` counts inputs that an earlier run had worked on.
 
-    `seconds` are those of this run, `cost` is what else it took, by name (tokens, replies), and `inputs` names what was
-    read.
+    `stage` is what it is called there, and `use` its name among all stages. `seconds` are those of this run, `cost` is
+    what else it took, by name (tokens, replies), and `inputs` names what was read.
     """
 
     stage: str
@@ -34,6 +33,7 @@ class Report:
     cost: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     inputs: str = ""
+    use: str = ""
 
     @property
     def rate(self) -> float | None:
@@ -57,26 +57,22 @@ class Report:
         put(place, REPORT, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: Place) -> Report:
     """The report of a folder that a stage wrote.
 
     Raises:
         UserError: there is none.
     """
     try:
-        fields = json.loads((folder / REPORT).read_text("utf-8"))
+        fields = json.loads(text_in(folder, REPORT) or "")
         return Report(**{**fields, "notes": tuple(fields.get("notes", ()))})
-    except (OSError, ValueError, TypeError):
+    except (ValueError, TypeError):
         raise UserError(f"{folder} has no report of a stage; make it with `kat train data`") from None
 
 
-def first_refusal(folder: str) -> str:
-    """Why the first record that was refused was; empty where none was, or the folder is not of this machine."""
-    try:
-        with (Path(folder) / REFUSALS).open(encoding="utf-8") as file:
-            found: dict[str, str] = json.loads(next(file, "{}"))
-    except OSError:
-        return ""
+def first_refusal(folder: Place) -> str:
+    """Why the first record that was refused was; empty where none was."""
+    found: dict[str, str] = json.loads((text_in(folder, REFUSALS) or "{}").partition("\n")[0])
     return found.get("detail") or found.get("reason", "")
 
 

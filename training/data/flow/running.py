@@ -5,18 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from assistant.errors import UserError
 from training.data.flow.chunks import (
-    CRASHED,
+    PASSING,
     REFUSED,
     TOLD,
     Chunk,
@@ -28,9 +27,10 @@ from training.data.flow.chunks import (
     reason_of,
     row_of,
 )
+from training.data.flow.places import digest_of, forget, manifests
 from training.data.flow.progress import Progress
 from training.data.flow.reporting import REFUSALS, Report, by_reason
-from training.data.flow.shards import ROWS, Format, Manifest, Place, is_local, put, write_lines
+from training.data.flow.shards import ROWS, Format, Manifest, Place, local, put, within, write_lines
 from training.data.flow.workers import Here, Local
 from training.data.schema import KINDS, Record
 from training.data.stage import Context, Stage
@@ -67,7 +67,8 @@ def run(
 
     Outcomes are kept by the content of stage, options and input: a run that was stopped or killed goes on when it is
     called again, and ends in the same bytes as one that was not. `chunk` is how many records are worked on at a time
-    (by default what the registry says). Records of another kind than `stage.writes` go to a folder in `out` each.
+    (by default what the registry says). Where there are several kinds of records, all but the first have a folder in
+    `out` each (`flow.places`).
 
     `label` and `inputs` are noted in the report: what the stage is called there, and what names all that it read;
     `asked` is the model that the stage asks, of whose replies what is kept depends.
@@ -82,8 +83,8 @@ def run(
         made.work(
             _rows(stage, records), None if stage.whole else chunk or _size(stage), _engine(stage, engine, context)
         )
-        manifest = made.save(out)
-        report = made.report(manifest, time.monotonic() - began, label or stage.name, inputs)
+        written = made.save(out)
+        report = made.report(written, time.monotonic() - began, label or stage.name, inputs)
         report.write(out)
     made.progress.done()
     return report
@@ -100,7 +101,8 @@ class _Run:
     """A run under way, and what it counted so far.
 
     `known` are the chunks whose outcome is there, by index, and whether it was before. `loose` are outcomes that are
-    not kept: what killed its process is tried anew by the next run.
+    not kept: what killed its process, or was refused by an engine, is tried anew by the next run. `kinds` counts the
+    records that are wanted, `refusals` and `said` are lines.
     """
 
     stage: Stage
@@ -111,17 +113,19 @@ class _Run:
     keys: list[str] = field(default_factory=list)
     known: dict[int, bool] = field(default_factory=dict)
     loose: dict[str, list[Row]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    refusals: list[str] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
 
     def work(self, rows: Iterator[Row], size: int | None, engine: tuple[Engine, Context]) -> None:
         """Have all chunks worked on but those known from before, until enough is written."""
         runner, context = engine
         pending: deque[Chunk] = deque()
         fresh = self._fresh(chunks_of(rows, self.identity, size), pending)
-        watching = Context(context.cache, context.jobs, context.engine, self._told(context.watch))
+        watching = replace(context, watch=self._told(context.watch))
         with closing(_closable(runner.outcomes(self.stage, fresh, watching))) as outcomes:
             for chunk, found in outcomes:
-                if CRASHED in map(reason_of, found):
+                if not PASSING.isdisjoint(map(reason_of, found)):
                     self.loose[chunk.key] = found
                 else:
                     self.parts.put(chunk.key, found)
@@ -131,53 +135,51 @@ class _Run:
                     return
         self._drain(pending)
 
-    def save(self, out: Place) -> Manifest:
-        """Write the shards of each kind, and the refusals."""
-        kinds = dict.fromkeys([kinds_of(self.stage.writes)[0], *(row.kind for row in self._cut())])
-        kinds.pop(REFUSED, None)
-        kinds.pop(TOLD, None)
-        found = [kind for kind in kinds if any(row.kind == kind for row in self._cut())]
-        main = found[0] if len(found) == 1 else next(iter(kinds))
-        manifests = [
-            self._shards(kind, out if kind == main else f"{os.fspath(out)}/{kind}") for kind in found or [main]
-        ]
-        refusals = [row.line for row in self._cut() if row.kind == REFUSED]
-        self.refused = [reason_of(Row(REFUSED, line)) for line in refusals]
-        put(out, REFUSALS, "".join(f"{line}\n" for line in refusals))
-        first = manifests[0]
-        return Manifest(first.kind, sum(one.count for one in manifests), first.shards, first.format, first.stage)
+    def save(self, out: Place) -> dict[str, Manifest]:
+        """Write the shards of each kind, and the refusals; what an earlier run wrote of other kinds is forgotten."""
+        there = [kind for kind in KINDS if self.kinds[kind]] or [kinds_of(self.stage.writes)[0]]
+        written = {kind: self._shards(kind, within(out, kind) if number else out) for number, kind in enumerate(there)}
+        for kind in {*manifests(out)} - {*there}:
+            forget(within(out, kind))
+        put(out, REFUSALS, "".join(f"{line}\n" for line in self.refusals))
+        return written
 
-    def report(self, manifest: Manifest, seconds: float, label: str, inputs: str) -> Report:
+    def report(self, written: Mapping[str, Manifest], seconds: float, label: str, inputs: str) -> Report:
         """What was done."""
         return Report(
             label,
             self.identity,
             self.progress.read,
-            manifest.count,
-            by_reason(self.refused),
+            self.kinds.total(),
+            by_reason(reason_of(Row(REFUSED, line)) for line in self.refusals),
             self.progress.reused,
             round(seconds, 2),
-            manifest.digest(),
+            digest_of(written),
             self._costs(),
-            tuple(one["note"] for one in self._said() if "note" in one),
+            tuple(one["note"] for one in self.said if "note" in one),
             inputs,
+            self.stage.name,
         )
 
     def _costs(self) -> dict[str, float]:
         """What all chunks cost, whichever run worked on them."""
         costs: Counter[str] = Counter()
-        for one in self._said():
+        for one in self.said:
             costs.update(one.get("cost", {}))
         return {name: round(value, 2) for name, value in sorted(costs.items())}
 
-    def _said(self) -> Iterator[dict[str, Any]]:
-        return (json.loads(row.line) for row in self._cut() if row.kind == TOLD)
-
     def _shards(self, kind: str, place: Place) -> Manifest:
-        lines = (row.line for row in self._cut() if row.kind == kind)
         return write_lines(
-            lines, place, kind=kind, format=self.saving.format, rows=self.saving.rows, stage=self.identity
+            self._lines(kind), place, kind=kind, format=self.saving.format, rows=self.saving.rows, stage=self.identity
         )
+
+    def _lines(self, kind: str) -> Iterator[str]:
+        """The records of a kind in order, as far as they are wanted."""
+        left = self.saving.most
+        for key in self.keys:
+            rows = self._wanted(self._outcome(key), left)
+            left = left if left is None else left - _records(rows)
+            yield from (row.line for row in rows if row.kind == kind)
 
     def _fresh(self, chunks: Iterator[Chunk], pending: deque[Chunk]) -> Iterator[Chunk]:
         """The chunks that are still to be worked on."""
@@ -196,10 +198,22 @@ class _Run:
         while pending and pending[0].index in self.known and not self._enough():
             chunk = pending.popleft()
             found = self._outcome(chunk.key)
-            counts = Counter(row.kind for row in found)
-            written = counts.total() - counts[REFUSED] - counts[TOLD]
-            self.progress.add(len(chunk.rows), written, counts[REFUSED], reused=self.known.pop(chunk.index))
+            refused = sum(1 for row in found if row.kind == REFUSED)
+            self._count(found)
+            self.progress.add(len(chunk.rows), _records(found), refused, reused=self.known.pop(chunk.index))
             self.keys.append(chunk.key)
+
+    def _count(self, found: Sequence[Row]) -> None:
+        """Take note of what is wanted of a chunk's outcome."""
+        left = None if self.saving.most is None else self.saving.most - self.kinds.total()
+        for row in self._wanted(found, left):
+            match row.kind:
+                case "refused":
+                    self.refusals.append(row.line)
+                case "told":
+                    self.said.append(json.loads(row.line))
+                case kind:
+                    self.kinds[kind] += 1
 
     def _enough(self) -> bool:
         return self.saving.most is not None and self.progress.written >= self.saving.most
@@ -207,15 +221,13 @@ class _Run:
     def _outcome(self, key: str) -> list[Row]:
         return self.loose[key] if key in self.loose else self.parts.get(key) or []
 
-    def _cut(self) -> Iterator[Row]:
-        """All outcomes in order, as far as they are wanted."""
-        left = self.saving.most
-        for key in self.keys:
-            for row in self._outcome(key):
-                if left == 0:
-                    return
-                left = left if left is None or row.kind in (REFUSED, TOLD) else left - 1
-                yield row
+    @staticmethod
+    def _wanted(found: Sequence[Row], left: int | None) -> Sequence[Row]:
+        """The rows up to the last record that is wanted, of which there are `left`; None: all."""
+        if left is None:
+            return found
+        places = [place for place, row in enumerate(found) if row.kind not in (REFUSED, TOLD)]
+        return found if len(places) < left else found[: places[left - 1] + 1] if left else []
 
     def _told(self, watch: Callable[[str], None]) -> Callable[[str], None]:
         def told(text: str) -> None:
@@ -223,6 +235,11 @@ class _Run:
             watch(text)
 
         return told
+
+
+def _records(rows: Iterable[Row]) -> int:
+    """How many are neither refusals nor words."""
+    return sum(1 for row in rows if row.kind not in (REFUSED, TOLD))
 
 
 def _rows(stage: Stage, records: Iterable[Record | Row]) -> Iterator[Row]:
@@ -249,8 +266,8 @@ def _engine(stage: Stage, engine: Engine | None, context: Context) -> tuple[Engi
 
 def _parts(out: Place, context: Context) -> Path:
     """Where outcomes are kept: beside the records, or, where those are far away, in the cache."""
-    if is_local(out):
-        return Path(str(out).removeprefix("file://")) / PARTS
+    if (here := local(out)) is not None:
+        return here / PARTS
     return context.cache / "parts" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -78,9 +78,9 @@ def write_lines(
     stage: str = "",
 ) -> Manifest:
     """As `write`, of records that are lines of JSON already. A shard is there whole or not at all."""
-    system, folder = _system(place)
+    system, folder = system_of(place)
     system.makedirs(folder, exist_ok=True)
-    before = _shards_in(system, folder)
+    before = shards_in(system, folder)
     if system.exists(f"{folder}/{MANIFEST}"):
         system.rm(f"{folder}/{MANIFEST}")
     shards: list[Shard] = []
@@ -112,7 +112,7 @@ def read(kind: type[R], place: Place) -> Iterator[R]:
 
 def read_lines(kind: str, place: Place) -> Iterator[str]:
     """As `read`, as lines of JSON."""
-    system, path = _system(place)
+    system, path = system_of(place)
     if not system.isdir(path):
         if not system.exists(path):
             raise UserError(f"{place} is not there; name a folder of shards or a .jsonl or .parquet file")
@@ -120,9 +120,12 @@ def read_lines(kind: str, place: Place) -> Iterator[str]:
         return
     manifest = manifest_of(place)
     if manifest is not None and manifest.kind != kind:
-        raise UserError(f"{place} holds records of the kind {manifest.kind}; {kind} is needed here")
+        if manifest_of(within(place, kind)) is None:
+            raise UserError(f"{place} holds records of the kind {manifest.kind}; {kind} is needed here")
+        yield from read_lines(kind, within(place, kind))
+        return
     sums = {shard.name: shard.sha256 for shard in manifest.shards} if manifest else {}
-    names = list(sums) if manifest else sorted(_shards_in(system, path))
+    names = list(sums) if manifest else sorted(shards_in(system, path))
     if not names and manifest is None:
         raise UserError(f"{place} holds no shards; name a folder that a stage wrote whole, or a file of records")
     for name in names:
@@ -132,7 +135,7 @@ def read_lines(kind: str, place: Place) -> Iterator[str]:
 
 def manifest_of(place: Place) -> Manifest | None:
     """The manifest of a folder; None where there is none."""
-    system, folder = _system(place)
+    system, folder = system_of(place)
     try:
         found = json.loads(system.cat_file(f"{folder}/{MANIFEST}"))
         shards = tuple(Shard(**shard) for shard in found.pop("shards"))
@@ -145,17 +148,33 @@ def manifest_of(place: Place) -> Manifest | None:
 
 def put(place: Place, name: str, text: str) -> None:
     """Write a text file into a folder on any file system, whole or not at all."""
-    system, folder = _system(place)
+    system, folder = system_of(place)
     system.makedirs(folder, exist_ok=True)
     _put(system, f"{folder}/{name}", text.encode("utf-8", "backslashreplace"))
 
 
-def is_local(place: Place) -> bool:
-    """Whether a place is a folder of this machine."""
-    return "file" in _protocols(_system(place)[0])
+def text_in(place: Place, name: str) -> str | None:
+    """A text file of a folder on any file system; None where it is not there, or is no text."""
+    system, folder = system_of(place)
+    try:
+        return str(system.cat_file(f"{folder}/{name}").decode())
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
-def _system(place: Place) -> tuple[fsspec.AbstractFileSystem, str]:
+def within(place: Place, name: str) -> str:
+    """What is called `name` in a folder on any file system."""
+    return f"{os.fspath(place).rstrip('/')}/{name}"
+
+
+def local(place: Place) -> Path | None:
+    """A place as a path of this machine; None where it is elsewhere."""
+    system, path = system_of(place)
+    return Path(path) if "file" in _protocols(system) else None
+
+
+def system_of(place: Place) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system that a place is on, and its path there. Raises UserError."""
     try:
         system, path = url_to_fs(os.fspath(place))
     except (ValueError, ImportError) as error:
@@ -177,7 +196,8 @@ def _put(system: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
     beside.replace(path)
 
 
-def _shards_in(system: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+def shards_in(system: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+    """The names of the files of records in a folder."""
     names = {str(name).rsplit("/", 1)[-1] for name in system.ls(folder, detail=False, refresh=True)}
     return {name for name in names if name.endswith((".jsonl", ".parquet")) and name != "refused.jsonl"}
 
@@ -208,9 +228,3 @@ def _decoded(name: str, data: bytes, kind: str) -> Iterator[str]:
     for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n"):
         if line.strip():
             yield line.rstrip("\n")
-
-
-def as_dict(line: str) -> dict[str, Any]:
-    """The fields of a record that is a line of JSON."""
-    fields: dict[str, Any] = json.loads(line)
-    return fields

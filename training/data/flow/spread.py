@@ -12,7 +12,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,7 @@ class Spread:
     def outcomes(self, stage: Stage, chunks: Iterator[Chunk], context: Context) -> Iterator[tuple[Chunk, list[Row]]]:
         """What becomes of each chunk, in their order."""
         ours = _started(self.processes)
-        bare = replace(context, jobs=1, engine=None, watch=silent)
+        bare = Context(context.cache, watch=silent)
         try:
             while some := list(islice(chunks, _WINDOW)):
                 yield from zip(some, _worked(stage, some, bare), strict=True)

@@ -142,7 +142,7 @@ class Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._system.Pipe()
-        bare = replace(self._context, jobs=1, engine=None, watch=silent)
+        bare = Context(self._context.cache, watch=silent)
         process = self._system.Process(target=_serve, args=(theirs, self._stage, bare))
         process.start()
         theirs.close()

@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from assistant.errors import UserError
+from training.data.flow.shards import Place, system_of
 from training.data.guards.hashing import RECIPE, Hashes, of_runs
 from training.data.guards.texts import TaskOrSample, fixed_of, words_of
 from training.data.schema import Refused, Sample, Task
-from training.data.stage import Context
+from training.data.stage import Context, place
 
 WORDS = 13
 _WORD = re.compile(r"[^\W\d_\u3400-\u9fff]+|\d+|[\u3400-\u9fff]")
@@ -58,7 +59,7 @@ class Contamination:
     with the program: HumanEval, and the functions of QuixBugs.
     """
 
-    lists: tuple[str, ...] = ()
+    lists: tuple[str, ...] = place(())
     share: float = 0.1
     most: int = 16
     ours: bool = True
@@ -75,7 +76,7 @@ class Contamination:
         Raises:
             UserError: a list cannot be read.
         """
-        known = [*(shipped() if self.ours else ()), *(read(Path(path)) for path in self.lists)]
+        known = [*(shipped() if self.ours else ()), *map(read, self.lists)]
         for record in records:
             why = self.objection(record, known)
             yield Refused(record.id, "contaminated", why) if why else record
@@ -123,16 +124,17 @@ def write(path: Path, one: HashList) -> None:
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> HashList:
-    """Read a list.
+def read(path: Place) -> HashList:
+    """Read a list, from any file system.
 
     Raises:
         UserError: it is not there, or is none.
     """
     try:
-        return _read(path.read_text("utf-8"))
+        system, there = system_of(path)
+        return _read(system.cat_file(there).decode())
     except OSError as error:
-        raise UserError(f"the hash list {path} cannot be read: {error.strerror}") from None
+        raise UserError(f"the hash list {path} cannot be read: {error.strerror or 'it is not there'}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is no hash list of version {_VERSION} ({RECIPE}); make it anew") from None
 

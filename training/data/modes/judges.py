@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
+from assistant.chinese import has_chinese
 from model.engine import EngineRefused
 from model.format import Mode, ThinkRequest
 from model.prompt import Message
@@ -62,9 +63,8 @@ def fit(text: str, sample: Sample) -> bool:
     """Whether a text can be a sample's judge: short, in its language, without markup and numbers, nor the answer."""
     if not FEWEST <= length(text) <= MOST or _ODD.search(text):
         return False
-    chinese = any("\u4e00" <= character <= "\u9fff" for character in text)
     tells = len(sample.answer) > 3 and sample.answer.strip("`. ").casefold() in text.casefold()
-    return chinese is (sample.tags.language == "zh") and not tells
+    return has_chinese(text) is (sample.tags.language == "zh") and not tells
 
 
 async def _written(seed: int, model: Model, sample: Sample) -> Sequence[tuple[Sample, bool]]:

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from assistant.chinese import count_chinese
 from model.format import Mode
 from training.data.modes.intent import BINDING
 from training.data.modes.judging_words import BY_SIZE, BY_TRIES, BY_WISH, ENDS, SHARES, TYPES, UNKNOWN
@@ -20,7 +21,6 @@ FEWEST, MOST = 5, 40
 """Words that a judge's text has, in English; a character of Chinese counts as half a word. Our choice."""
 _SHORT, _LONG = 1_200.0, 4_000.0
 """Characters of what a task shows below which it is called short, and above which long; our choice."""
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[A-Za-z0-9'’-]+")
 
 
@@ -37,7 +37,7 @@ def judge_text(rng: random.Random, mode: Mode, tags: Tags, votes: Votes, languag
 
 def length(text: str) -> int:
     """Words of a text; a character of Chinese is half a one."""
-    return len(_WORD.findall(text)) + len(_CHINESE.findall(text)) // 2
+    return len(_WORD.findall(text)) + count_chinese(text) // 2
 
 
 def share(passed: int, tried: int) -> str:

@@ -6,6 +6,8 @@ import random
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from assistant.chinese import count_chinese, has_chinese
+
 _NUMBER = re.compile(r"(?:\b(?:gh|bpo|issue|pr)[-\s]?)?#?\(?(?:\b(?:gh|bpo)-|#)\d+\)?", re.IGNORECASE)
 _CLOSING = re.compile(
     r"\b(?:fix(?:es|ed)?|clos(?:es?|ed)|resolv(?:es?|ed)|refs?|see(?: also)?|related to|part of|addresses|backport of)"
@@ -77,7 +79,6 @@ _LEFT = re.compile(r"[,;:]?\s*\b(?:see(?: also)?|cf\.?|per|introduced (?:in|by)|
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _NAME = re.compile(r"[A-Za-z_]\w{3,}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(])|(?<=[\u3002\uff01\uff1f])")
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _MOST = 3
 _LONGEST = 600
 """Sentences of a message's body that are kept, and characters of a statement; our choices."""
@@ -137,7 +138,7 @@ def statement(message: str, new: Collection[str], chance: random.Random) -> str 
     kind, place, subject = _parts(subject)
     if not subject or not _says(subject) or _names(f"{subject} {place}") & {*new}:
         return None
-    chinese = _CHINESE.search(subject) is not None
+    chinese = has_chinese(subject)
     frames = _frames_zh(subject, kind) if chinese else _frames(subject, kind)
     words = [chance.choice(frames[0]).format(x=frames[1])]
     if place and place not in subject:
@@ -181,7 +182,7 @@ def _says(words: str) -> bool:
     """Whether these are three words or more, those that say nothing not counted."""
     while match := _DULL.match(words):
         words = words[match.end() :]
-    return len(_WORD.findall(words)) >= 3 or len(re.findall(r"[\u4e00-\u9fff]", words)) >= 6
+    return len(_WORD.findall(words)) >= 3 or count_chinese(words) >= 6
 
 
 def _frames(subject: str, kind: str) -> tuple[Sequence[str], str]:

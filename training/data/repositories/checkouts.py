@@ -1,21 +1,21 @@
-"""Sources by name, and fresh folders with the files of a task."""
+"""Sources by name, and folders with their files at a revision."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from assistant.errors import UserError
-from assistant.fix.changes import Changes
 from assistant.safety.confinement.cloning import cheapest
-from assistant.safety.confinement.private import private_folder, remove_abandoned
-from assistant.tasks.patched import changes_in_turn
+from assistant.safety.confinement.private import private_folder
 from assistant.workspace.git import GitReader
-from training.data.schema import Source, Task, content_id
+from training.data.flow.places import content
+from training.data.flow.shards import read
+from training.data.schema import Source, content_id
 
 _LEFT_OUT = (
     *(".git", ".hg", ".svn", ".venv", "venv", "node_modules", ".tox", ".nox"),
@@ -28,11 +28,20 @@ _BATCH = 500
 
 
 class Sources:
-    """Sources by name: those given, or those in a file or folder of records."""
+    """Sources by name: those given, or those in a file or folder of records.
+
+    Raises:
+        UserError: none are named.
+    """
 
     def __init__(self, where: str | Path | Sequence[Source]) -> None:
+        if not where:
+            raise UserError(
+                "this stage needs the sources of its tasks; say where profile wrote them, with --set sources=DIR, "
+                'or sources = "@profile" in a recipe'
+            )
         self._where = where
-        self._known: dict[str, Source] | None = None
+        self._known: Mapping[str, Source] | None = None
 
     def get(self, name: str) -> Source:
         """The source of that name.
@@ -41,40 +50,21 @@ class Sources:
             UserError: there is none.
         """
         if self._known is None:
-            self._known = {source.name: source for source in self._read()}
+            self._known = self._read()
         if name not in self._known:
             raise UserError(f"there is no source {name!r} among those given; profile it first, and say where that lies")
         return self._known[name]
 
-    def _read(self) -> Iterator[Source]:
-        if not isinstance(self._where, str | Path):
-            yield from self._where
-        elif self._where:
-            from training.data.flow.shards import read
-
-            yield from read(Source, str(self._where))
+    def _read(self) -> Mapping[str, Source]:
+        if isinstance(self._where, str | Path):
+            return _read(str(self._where), content(self._where))
+        return {source.name: source for source in self._where}
 
 
-@contextmanager
-def checkout(source: Source, task: Task | None, cache: Path) -> Iterator[Path]:
-    """A fresh folder with the task's files: the source at its revision, `start` applied; no tests that it adds.
-
-    Without a task, the source's own files. It has the source's name, no history, and is gone afterwards, however that
-    ends; what a killed program left is removed by the next one.
-
-    Raises:
-        UserError: the revision is not there, or the start does not apply to it.
-    """
-    place = cache.resolve() / "checkouts"
-    place.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(place)
-    base = tree(source, task.provenance.revision if task else "", cache)
-    changes = changes_in_turn((task.start,), base) if task else Changes()
-    with private_folder(place) as folder:
-        root = folder / (PurePosixPath(source.name).name or "source")
-        copied(base, root)
-        lay(changes, root)
-        yield root
+@lru_cache(2)
+def _read(where: str, digest: str | None) -> Mapping[str, Source]:
+    """Those of a place as long as the same is there: a stage is called again for each chunk."""
+    return {source.name: source for source in read(Source, where)}
 
 
 def tree(source: Source, revision: str, cache: Path) -> Path:
@@ -89,6 +79,8 @@ def tree(source: Source, revision: str, cache: Path) -> Path:
     if wanted.startswith("sha256:") or not (root / ".git").exists():
         if wanted and source.revision and wanted != source.revision:
             raise UserError(f"{source.name} has no history, so {wanted} cannot be had; profile it again")
+        if not root.is_dir():
+            raise UserError(f"the folder {root} of {source.name} is not there; profile it where it is now")
         return root.resolve()
     commit = _commit(root, wanted)
     place = cache.resolve() / "trees" / content_id("tree", commit) / root.name
@@ -108,18 +100,6 @@ def copied(base: Path, root: Path) -> None:
         shutil.copytree(base, root, symlinks=True, ignore=ignored, copy_function=cheapest)
     except (OSError, shutil.Error) as error:
         raise UserError(f"the files of {base.name} cannot be copied: {error}") from None
-
-
-def lay(changes: Changes, root: Path) -> None:
-    """Make changes in a folder of our own."""
-    for change in changes.changes:
-        place = root / change.path
-        if change.new is None:
-            place.unlink(missing_ok=True)
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        _write(place, change.new.mode, change.new.content)
 
 
 def files(root: Path) -> list[str]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assistant.fix.changes import Change, Changes, FileState
-from assistant.safety.confinement.private import private_folder
+from assistant.safety.confinement.private import private_folder, remove_abandoned
 from training.data.repositories.checkouts import files
 from training.data.repositories.suites import Suite
 from training.data.schema import content_id
@@ -27,6 +29,10 @@ _CHECKED = (3).to_bytes(4, "little")
 _LARGEST = 16_000_000
 _IN_ALL = 256_000_000
 """Bytes of a compiled file, and of all of a source, that are kept at most; our choice."""
+_MOST = 200
+"""Sources at their revisions whose compiled files are kept; our choice: some megabytes each."""
+_IN_USE = 6 * 3_600.0
+"""Seconds for which runs may go on that see them; our choice."""
 _ONLY_LOADED = {"PYTHONDONTWRITEBYTECODE": "", "PYTEST_ADDOPTS": "--collect-only"}
 """Lets Python write what it compiles, and pytest stop when all tests are loaded."""
 
@@ -40,6 +46,8 @@ async def with_compiled(tests: Suite, cache: Path) -> Suite:
     if not bench.sandbox.moves:
         return tests
     place = _place(tests, cache)
+    with suppress(OSError):
+        os.utime(place)  # the oldest are those that nobody wanted for the longest time
     if not place.is_dir():
         found = _Found(bench.workspace.root)
         await bench.tests(env=_ONLY_LOADED, harvest=found.take)
@@ -81,6 +89,17 @@ def _keep(tests: Suite, found: _Found, place: Path) -> None:
         made.mkdir(exist_ok=True)
         with suppress(OSError):
             made.rename(place)
+    prune(place.parent)
+
+
+def prune(folder: Path, most: int = _MOST, age: float = _IN_USE) -> None:
+    """Remove all but the `most` that were wanted last; none that was wanted within `age` seconds."""
+    remove_abandoned(folder)
+    with suppress(OSError):
+        known = sorted(((place.stat().st_mtime, place) for place in folder.glob("compiled-*")), reverse=True)
+        for wanted, place in known[most:]:
+            if time.time() - wanted >= age:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _compiled(folder: Path) -> Iterator[str]:

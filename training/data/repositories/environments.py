@@ -58,9 +58,15 @@ def key(wanted: Needs) -> str:
 
 
 def variables(python: Path | str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables under which `python` is the interpreter called so; for a sandbox, and for commands."""
+    """The environment variables under which `python` is the interpreter called so; for a sandbox, and for commands.
+
+    Raises:
+        UserError: it is not there any more: another one would give other outcomes.
+    """
     if not str(python):
         return dict(environ)
+    if not Path(python).is_file():
+        raise UserError(f"the environment of {python} is gone; remove what profile wrote, and run that again")
     folder = Path(python).parent
     path = f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}"
     return {**environ, "PATH": path, "VIRTUAL_ENV": str(folder.parent)}

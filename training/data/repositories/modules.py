@@ -100,13 +100,18 @@ def module_of(path: str, text: str) -> Module | None:
     """A parsed file; None where it is no Python, or lines in it end in unusual ways."""
     if "\r" in text or "\f" in text:
         return None
+    tree = parsed(text)
+    return None if tree is None else Module(path, text, tree, text.split("\n"))
+
+
+def parsed(text: str) -> ast.Module | None:
+    """The syntax of a file of others, in silence; None where it is no Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in strings that will be wrong one day
-            tree = ast.parse(text)
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return Module(path, text, tree, text.split("\n"))
 
 
 def functions(module: Module) -> Iterator[Definition]:

@@ -22,7 +22,6 @@ sum tuple type zip True False None ValueError TypeError KeyError IndexError
 """
 _GIVEN = frozenset(_GIVEN_NAMES.split())
 """Names that may stand in a call without being told what they are."""
-_LOOPS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _NUMBERS = (0, 1, 2, 3, 5, 7, 10, 12, 31, 100)
 _WORDS = ("", "a", "abc", "hello world", "Data Set", "kat_pilot", "x1, y2", "level", "a-b-c")
 _KINDS: Mapping[str, tuple[str, ...]] = {

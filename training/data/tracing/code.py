@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from training.data.repositories.modules import Definition, Module, body_of, own
+from training.data.repositories.modules import Definition, Module, body_of
 
 MOST = 40
 """Lines of the function; our choice."""
@@ -199,8 +199,3 @@ def _rows(module: Module, statement: ast.stmt) -> Iterator[int]:
         while hidden.stop < body[0].lineno and not module.lines[hidden.stop - 1].strip():
             hidden = range(hidden.start, hidden.stop + 1)
     yield from (row for row in range(first, last + 1) if row not in hidden)
-
-
-def is_generator(node: ast.FunctionDef) -> bool:
-    """Whether a call of it yields."""
-    return any(isinstance(each, ast.Yield | ast.YieldFrom) for each in own(node))

@@ -1,0 +1,221 @@
+"""MTP-enhanced distillation: the first stage of KAT's recipe (arXiv 2507.08297), on texts of both regimes.
+
+Teacher rows are made first where the store lacks them. A share of the updates is on the student's own texts, which the
+teacher reads as they come. With `drafter_only` the MTP module alone is fitted to the model's own head, as is done again
+after reinforcement learning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assistant.errors import UserError
+from training.coldstart import batches_of, held_out
+from training.distilling import Distilling
+from training.examples import Example, Place
+from training.models.loading import Loaded, load
+from training.models.mtp import FOLDER, MtpModule
+from training.places import place
+from training.runtime.feeding import PackedUpdates, updates_of
+from training.runtime.folder import RunFolder
+from training.runtime.job import Job, Outcome
+from training.runtime.loop import fit
+from training.runtime.reading import Data, samples
+from training.runtime.weights import keep
+from training.sampling import Ask, Limits, Sampler
+from training.seeds import derived
+from training.settings import ModelTable, Mtp
+from training.teachers.local import LocalTeacher
+from training.teachers.scoring import Teacher, fill
+from training.teachers.server import ServerTeacher
+from training.teachers.store import About, Said, Store, another_tokenizer, probe, tokenizer_hash
+from training.teachers.taught import TaughtUpdates, taught
+
+KEY = "KAT_TEACHER_API_KEY"
+"""The environment variable with the key of a teacher's server."""
+
+
+def run(job: Job) -> Outcome:
+    """Distil the recipe's teacher into the model.
+
+    Raises:
+        UserError: model, teacher, store or samples cannot be used, or memory does not suffice.
+    """
+    recipe, settings, world = job.recipe, job.recipe.distill, job.world
+    torch.manual_seed(derived(recipe.seed, "distill") % 2**63)
+    loaded = load(recipe.model, weights=job.weights, device=world.start)
+    module = _module(job, loaded)
+    data = samples(recipe.data, job.base, loaded.dialect, loaded.tokens)
+    job.say(f"distill: {data.said()}")
+    lessons = _lessons(job, loaded, data)
+    if lessons is None:
+        return Outcome(None, False, "stopped while the teacher read; it goes on where it was, as asked")
+    pad = loaded.tokenizer.pad_token_id or 0
+    packed = PackedUpdates(data.train, settings.batch, recipe.data.row, world, recipe.seed, pad)
+    steps = settings.steps or updates_of(packed.epoch, packed.count, settings.epochs)
+    updates = TaughtUpdates(
+        packed, lessons.say, settings.top, mtp=settings.mtp, steps=steps, on_policy=settings.on_policy,
+        rewrite=lessons.rewrite, live=lessons.live, pad_id=pad,
+    )  # fmt: skip
+    mtp = recipe.model.mtp or Mtp()
+    loss = Distilling(loaded.model, settings, module, depth=mtp.depth, decay=mtp.decay)
+    rows = batches_of(data.valid, recipe.data.row, world, pad)
+    held: Any = [taught(row, lessons.say, settings.top, settings.mtp[1]) for row in rows]
+    fitted = fit(job, settings, loss, updates, steps, (lambda: held_out(loss, held, world)) if held else None)
+    if not fitted.finished:
+        return Outcome(None, False, fitted.why, fitted.figures)
+    weights = keep(loaded, job.folder.stage(job.stage) / "weights", world, module)
+    return Outcome(weights, figures=fitted.figures, notes=(data.said(), *lessons.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lessons:
+    """Where a teacher's words come from: the store, and the teacher itself for the student's own texts."""
+
+    store: Store | None = None
+    teacher: Teacher | None = None
+    rewrite: Any = None
+    notes: tuple[str, ...] = ()
+
+    def say(self, ids: Sequence[int]) -> Said | None:
+        """What is stored of a text."""
+        return self.store.get(ids) if self.store else None
+
+    def live(self, ids: Sequence[int]) -> Said | None:
+        """What the teacher says of a new text."""
+        return self.teacher.said([ids])[0] if self.teacher else None
+
+
+def _lessons(job: Job, loaded: Loaded, data: Data) -> _Lessons | None:
+    """The store, filled; None where that was stopped."""
+    settings = job.recipe.distill
+    if settings.drafter_only or not settings.teacher:
+        if settings.on_policy and not settings.drafter_only:
+            raise UserError("distill.on_policy needs a teacher that reads the texts; set distill.teacher")
+        return _Lessons()
+    teacher = teacher_of(job, loaded)
+    store = _filled(job, teacher, data)
+    if store is None:
+        return None
+    about = f"{teacher.about.teacher}, its {settings.top} likeliest tokens of {len(store):,} texts"
+    note = f"teacher: {about} in {store.folder}"
+    if not settings.on_policy:  # nothing more is asked of the teacher, and its memory is free for the training
+        return _Lessons(store, notes=(note,))
+    return _Lessons(store, teacher, _Rewriting(job, loaded).rewritten, (note,))
+
+
+def _filled(job: Job, teacher: Teacher, data: Data) -> Store | None:
+    """The store with rows of all texts, each process asking for its share; None where that was stopped."""
+    settings, world = job.recipe.distill, job.world
+    named = Path(place(job.base, settings.store)) if settings.store else job.folder.stage(job.stage) / "teacher"
+    if world.main:
+        Store(named, teacher.about)  # the folder is begun by one
+    world.wait()
+    texts = (example.ids for part in (data.train, data.valid) for example in part)
+    store = Store(named, teacher.about, world.rank)
+    whole = fill(store, teacher, texts, job.say, lambda: job.stop.asked, world)
+    world.wait()
+    return Store(named, teacher.about) if whole else None
+
+
+def teacher_of(job: Job, student: Loaded) -> Teacher:
+    """The recipe's teacher.
+
+    Raises:
+        UserError: there is no such, or it has another tokenizer than the student.
+    """
+    recipe, settings = job.recipe, job.recipe.distill
+    mine = tokenizer_hash(student.tokenizer)
+    if settings.teacher.startswith(("http://", "https://")):
+        if settings.temperature != 1.0:
+            raise UserError("a server's log-probabilities are of temperature 1; set distill.temperature = 1.0")
+        encoded = student.tokens.encode(probe(), specials=True)
+        return ServerTeacher(settings.teacher, settings.top, mine, encoded, key=os.environ.get(KEY, ""))
+    table = ModelTable(source=settings.teacher, dialect=recipe.model.dialect, dtype=recipe.model.dtype)
+    loaded = load(table, device=job.world.device, train=False)
+    about = About(
+        teacher=settings.teacher, revision=_revision(settings.teacher, loaded.source), tokenizer=mine, top=settings.top,
+        temperature=settings.temperature,
+    )  # fmt: skip
+    if tokenizer_hash(loaded.tokenizer) != mine:
+        raise another_tokenizer(settings.teacher)
+    return LocalTeacher(loaded.model, about, job.world.device)
+
+
+class _Rewriting:
+    """The student's own replies to the prompts of examples, as long at most as those that stand there."""
+
+    def __init__(self, job: Job, loaded: Loaded) -> None:
+        pad = loaded.tokenizer.pad_token_id or 0
+        self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad)
+        self._seed, self._rank = job.recipe.seed, job.world.rank
+
+    def rewritten(self, examples: Sequence[Example], step: int) -> list[Example]:
+        """The examples with new replies."""
+        asks = [Ask(example.ids[: _prompt(example)], ()) for example in examples]
+        room = [len(example) - _prompt(example) for example in examples]
+        seed = derived(self._seed, "on-policy", step, self._rank)
+        found = self._sampler.draw(asks, Limits(max(room), 1.0), seed)
+        return [_replied(e, drawn.ids[:most]) for e, drawn, most in zip(examples, found, room, strict=True)]
+
+
+def _prompt(example: Example) -> int:
+    """How many tokens stand before the first that carries loss."""
+    return example.loss.index(True) if any(example.loss) else len(example) - 1
+
+
+def _replied(example: Example, reply: Sequence[int]) -> Example:
+    start = _prompt(example)
+    loss = (*(False,) * start, *(True,) * len(reply))
+    places = (*(Place.PROMPT,) * start, *(Place.ANSWER,) * len(reply))
+    return Example(example.id, (*example.ids[:start], *reply), loss, places, example.mode, example.family)
+
+
+def _module(job: Job, loaded: Loaded) -> MtpModule | None:
+    """The MTP module that a stage before left, or a fresh one, where the recipe has one."""
+    mtp, settings = job.recipe.model.mtp, job.recipe.distill
+    if mtp is None:
+        if settings.drafter_only:
+            raise UserError("distill.drafter_only fits an MTP module, and the recipe has none; add [model.mtp]")
+        return None
+    dtype, device = next(loaded.model.parameters()).dtype, job.world.start
+    left = _left(job)
+    if left:
+        job.say(f"distill: the MTP module goes on from {left}")
+        found = MtpModule.load(left, dtype)
+        if found.layout != mtp.layout:
+            raise UserError(f"{left} has the layout {found.layout}; set model.mtp.layout to it, or delete the folder")
+    else:
+        found = MtpModule.of(loaded.model, mtp.layout)
+    placed: MtpModule = found.to(device, dtype)
+    return placed
+
+
+def _left(job: Job) -> Path | None:
+    """The module that an earlier stage left: beside the weights, or, as later stages do not touch it, in their run."""
+    if job.weights is None:
+        return None
+    run = job.weights.resolve().parent.parent
+    earlier = run.glob(f"*/weights/{FOLDER}") if RunFolder(run).recipe.is_file() else ()
+    newest = sorted(earlier, key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return next((folder for folder in (job.weights / FOLDER, *newest) if folder.is_dir()), None)
+
+
+def _revision(source: str, folder: Path) -> str:
+    """What tells these weights from others of the name.
+
+    Snapshots and conversions are named by their content; a folder that the recipe names may be trained further, so
+    that sizes and times of its files count.
+    """
+    if not Path(source).expanduser().is_dir():
+        return folder.name
+    files = sorted((*folder.glob("*.safetensors"), folder / "config.json"))
+    about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return f"{folder.name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"

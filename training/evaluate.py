@@ -1,0 +1,104 @@
+"""Evaluation: the model before and after training, on held-out tasks and samples, in a table with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from model.budget import Budget, thought_of
+from training.budgets import Voice
+from training.coldstart import batches_of, held_out
+from training.commands.opening import cache_dir
+from training.evaluating.asking import Exam, questions
+from training.evaluating.table import as_json, figures, markdown
+from training.evaluating.tries import Try
+from training.head import LossModel
+from training.losses import CrossEntropy
+from training.models.loading import Loaded, load
+from training.runtime.folder import put, rows
+from training.runtime.job import Job, Outcome
+from training.runtime.reading import samples
+from training.sampling import Limits, Sampler
+from training.tasking import Single
+
+JOBS = 2
+"""Replies that are checked at once; with the next, our choice."""
+HELD_OUT = 200
+"""Rows of samples whose loss is looked at."""
+
+
+NOTHING = "There is no table: data.tasks and data.samples have no test split. Set eval.tasks, or hold more out."
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a model came to: its tries, and its loss on samples that nobody trained on."""
+
+    tries: Sequence[Try]
+    loss: Mapping[str, float]
+
+
+def run(job: Job) -> Outcome:
+    """Try the recipe's model, and what the stages before left of it, on the same tasks; write both down.
+
+    ``table.md`` is for people, ``results.json`` for programs, ``before-0.jsonl`` and the like hold each try.
+
+    Where nothing is held out there is no table, and a note says so: what was trained is exported all the same.
+    """
+    exam = _exam(job)
+    models = {"before": None, "after": job.weights} if job.weights else {"before": None}
+    columns = {name: _column(job, exam, name, weights) for name, weights in models.items()}
+    tries = {name: column.tries for name, column in columns.items()}
+    losses = {name: column.loss for name, column in columns.items() if column.loss}
+    if not any(tries.values()) and not losses:
+        return Outcome(job.weights, notes=(NOTHING,))
+    last = columns[next(reversed(columns))]
+    if job.world.main:
+        folder = job.folder.stage(job.stage)
+        put(folder / "table.md", markdown(tries, losses))
+        put(folder / "results.json", json.dumps(as_json(tries, losses), indent=1) + "\n")
+        job.folder.measured(job.stage, len(last.tries), figures(last.tries, last.loss))
+    return Outcome(job.weights, figures=figures(last.tries, last.loss))
+
+
+def _exam(job: Job) -> Exam:
+    settings = job.recipe.eval
+    limits = Limits(settings.tokens, temperature=0.0)
+    return Exam(questions(job.recipe, job.base), settings.modes, limits)
+
+
+def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column:
+    """One model: each process tries its share of the tasks, and reads what the others found."""
+    world, folder = job.world, job.folder.stage(job.stage)
+    job.say(f"eval: {name}, {len(exam.questions)} tasks in the modes {', '.join(exam.modes)}")
+    loaded = load(job.recipe.model, weights=weights, device=world.device, train=False)
+    mine = replace(exam, questions=exam.questions[world.rank :: world.size])
+    found = _tries(job, mine, loaded)
+    put(folder / f"{name}-{world.rank}.jsonl", "".join(json.dumps(asdict(one)) + "\n" for one in found))
+    loss = _loss(job, loaded)
+    world.wait()
+    every = [Try(**row) for rank in range(world.size) for row in rows(folder / f"{name}-{rank}.jsonl")]
+    return Column(sorted(every, key=lambda one: (one.task, one.asked)), loss)
+
+
+def _tries(job: Job, exam: Exam, loaded: Loaded) -> list[Try]:
+    recipe = job.recipe
+    budget = Budget(recipe.rl.judge, thought_of(recipe.eval.tokens, recipe.rl.think))
+    voice = Voice(loaded.tokens, loaded.dialect, budget)
+    single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), JOBS)
+    sampler = Sampler(loaded.model, loaded.tokens.ends, loaded.tokenizer.pad_token_id or 0, voice.watch)
+    return exam.take(sampler, voice, single, JOBS)
+
+
+def _loss(job: Job, loaded: Loaded) -> Mapping[str, float]:
+    """On the samples of the test split, by segment, in nats a token."""
+    if not job.recipe.data.samples:
+        return {}
+    data, row = samples(job.recipe.data, job.base, loaded.dialect, loaded.tokens), job.recipe.data.row
+    batches = batches_of(data.test, row, job.world, loaded.tokenizer.pad_token_id or 0, HELD_OUT)
+    if not batches:
+        return {}
+    found = held_out(LossModel(loaded.model, CrossEntropy()), batches, job.world)
+    return {name.removeprefix("valid_"): value for name, value in found.items() if name != "valid_entropy"}

@@ -1,0 +1,1 @@
+"""Files that start a recipe on many GPUs: accelerate's configuration, a Slurm script."""

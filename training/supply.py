@@ -1,0 +1,107 @@
+"""The data of a recipe: made first, by the recipe for data that it names, where they are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from assistant.errors import Exit, UserError
+from model.catalog import known
+from model.pull import is_pulled
+from training.recipe import literal
+from training.settings import DataTable, ModelTable, Recipe
+
+
+def expect_weights(model: ModelTable) -> None:
+    """See to it that weights of the catalogue that are fetched apart are there, before hours go into data.
+
+    Raises:
+        UserError: they are not; the message names the command that fetches them.
+    """
+    entry = known(model.source)
+    if entry and entry.files and not is_pulled(entry):
+        raise UserError(f"{entry.title} is not on this machine yet; fetch it with: kat models pull {entry.name}")
+
+
+def expect_gpus(recipe: Recipe, cpu: bool) -> None:
+    """See to it that a recipe for GPUs is not run on a CPU by mistake. Raises UserError."""
+    if recipe.hardware.gpus and cpu:
+        raise UserError(
+            f"{recipe.name} is meant for GPUs and torch finds none: `kat train doctor` says more; "
+            "on a CPU all the same: --set hardware.gpus=0"
+        )
+
+
+def expect_tasks(recipe: Recipe, base: Path, say: Callable[[str], None]) -> None:
+    """See to it that there are tasks to learn from, before hours go into other stages; says where none are held out.
+
+    Raises:
+        UserError: there are none.
+    """
+    if "rl" in recipe.stages:
+        from training.tasking import tasks
+
+        tasks(replace(recipe.data, limit=1), base)
+    if "eval" in recipe.stages and (recipe.eval.tasks or recipe.data.tasks):
+        from training.evaluating.asking import questions
+
+        if not questions(recipe, base):
+            say("eval: no task is held out; its table will have the loss on held-out samples at most")
+
+
+def missing(table: DataTable, base: Path) -> tuple[str, ...]:
+    """The places of samples and tasks where nothing is. Raises UserError where one cannot be reached."""
+    from training.data.flow.places import content
+    from training.places import place
+
+    return tuple(each for each in (table.samples, table.tasks) if each and content(place(base, each)) is None)
+
+
+def supply(table: DataTable, base: Path, say: Callable[[str], None], jobs: int = 2) -> None:
+    """See to it that samples and tasks are there; it may take hours, and goes on where it was stopped.
+
+    Raises:
+        UserError: they are not there, and no recipe makes them.
+    """
+    gone = missing(table, base)
+    if gone and not table.recipe:
+        raise UserError(f"{gone[0]} is not there (seen from {base}); make it with `kat train data`, or set data.recipe")
+    if gone:
+        say(f"{' and '.join(gone)}: not there yet; first the recipe {table.recipe}")
+        _made(table, base, jobs)
+    if gone and (still := missing(table, base)):
+        raise UserError(f"the recipe {table.recipe} leaves nothing in {still[0]}; set data.samples and data.tasks")
+
+
+def data_recipe(table: DataTable, base: Path) -> Path:
+    """The file of the recipe for data: beside the recipe, or one that comes with the program. Raises UserError."""
+    from training.commands.recipes import found
+
+    return found(base / Path(table.recipe).expanduser())
+
+
+def asked(table: DataTable, base: Path) -> str:
+    """The engine that the recipe for data asks, which must answer while data are made. Raises UserError."""
+    from training.data.pipeline import DataRecipe
+    from training.recipe import build, layers
+
+    return build(DataRecipe, layers(data_recipe(table, base), options(table, base), {})).engine or ""
+
+
+def options(table: DataTable, base: Path) -> tuple[str, ...]:
+    """What is set for the recipe for data: its folders, and options word by word."""
+    folders = [str((base / Path(each).expanduser()).resolve()) for each in table.folders]
+    return (*([f"sources.folders={literal(folders)}"] if folders else []), *table.set)
+
+
+def _made(table: DataTable, base: Path, jobs: int) -> None:
+    from training.commands.recipes import Wanted, run
+    from training.data.pipeline import DataRecipe
+    from training.recipe import build, layers
+
+    path, sets = data_recipe(table, base), options(table, base)
+    name = build(DataRecipe, layers(path, sets, {})).name
+    code = run(Wanted(path, str(base / name), jobs, "local", sets, None, None, dry_run=False, json=False), {})
+    if code != Exit.DONE:
+        raise UserError(f"the recipe {table.recipe} made no samples; its reports in {base / name} say why")

@@ -1,0 +1,68 @@
+"""A teacher behind vLLM's HTTP interface: `prompt_logprobs` of texts that are sent as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from assistant.errors import UserError
+from training.teachers.store import About, Said, another_tokenizer, probe
+
+PATIENCE = 600.0
+"""Seconds that a long text may take on a busy server; our choice."""
+
+
+class ServerTeacher:
+    """The model that a vLLM server runs; `top` must not be above the server's ``--max-logprobs``.
+
+    Raises UserError where the server does not answer, or its tokenizer splits a text otherwise than the student's
+    `encode`, whose hash is `tokenizer`.
+    """
+
+    def __init__(
+        self, url: str, top: int, tokenizer: str, encoded: Sequence[int], transport: Any = None, key: str = ""
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        base = url.rstrip("/").removesuffix("/v1")
+        self._http = httpx2.Client(base_url=base, headers=headers, timeout=PATIENCE, transport=transport)
+        self._url = url
+        (served, *_) = self._asked("GET", "/v1/models")["data"]
+        self._name = str(served["id"])
+        self.about = About(teacher=self._name, revision=str(served.get("root") or ""), tokenizer=tokenizer, top=top)
+        ask = {"model": self._name, "prompt": probe(), "add_special_tokens": False}
+        if self._asked("POST", "/tokenize", ask)["tokens"] != list(encoded):
+            raise another_tokenizer(f"{self._name} at {url}")
+
+    def said(self, texts: Sequence[Sequence[int]]) -> list[Said]:
+        """What it says of each text."""
+        return [self._said(text) for text in texts]
+
+    def _said(self, ids: Sequence[int]) -> Said:
+        asked = {"model": self._name, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0}
+        found = self._asked("POST", "/v1/completions", asked | {"prompt_logprobs": self.about.top})
+        rows = found["choices"][0].get("prompt_logprobs")
+        if not rows or len(rows) != len(ids):
+            raise UserError(f"{self._url} gave no prompt_logprobs; it must be a vLLM server, or name the model itself")
+        ranked = [_ranked(row, self.about.top) for row in rows[1:]]
+        shape = (len(ranked), self.about.top)
+        top = np.array([[token for token, _ in row] for row in ranked], np.int32).reshape(shape)
+        return Said(top, np.array([[logp for _, logp in row] for row in ranked], np.float16).reshape(shape))
+
+    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx2.HTTPError as error:
+            raise UserError(f"the teacher at {self._url} does not answer ({error}); start it, or correct it") from None
+        if answer.status_code != httpx2.codes.OK:
+            hint = f"; serve it with -- --max-logprobs {self.about.top}" if "logprobs" in answer.text else ""
+            raise UserError(f"the teacher at {self._url} refused {path}: {answer.text[:300]}{hint}")
+        return answer.json()
+
+
+def _ranked(row: Mapping[str, Mapping[str, Any]], top: int) -> list[tuple[int, float]]:
+    """The likeliest tokens of a position; vLLM adds the text's own where it is not among them."""
+    found = sorted(((int(token), float(about["logprob"])) for token, about in row.items()), key=lambda one: -one[1])
+    return found[:top]

@@ -1,0 +1,320 @@
+"""Step-SRPO in TRL: a thin `GRPOTrainer` whose rollouts, advantages and log-probabilities are ours, its loss TRL's.
+
+TRL's private methods that are overridden, or relied on, are held to TRL 1.16 by `tests/training/test_step_srpo.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # both are read when TRL is imported
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from assistant.errors import UserError
+from training.advantages import TWO_SEGMENTS, Groups, Rules, advantages, balance, by_token
+from training.columns import Columns
+from training.curriculum import Curriculum
+from training.examples import IGNORED, Place
+from training.head import scoring
+from training.rewards import outcome
+from training.rollout import Play, Tried, as_trl, row, seats
+from training.seeds import derived
+from training.settings import Rewards, Rl
+
+T = TypeVar("T")
+Seen = Callable[[int, Sequence[str], Sequence[Tried]], None]
+"""Told of the rollouts of a step: its number, the tasks' names, and the rollouts."""
+
+
+def config(rl: Rl, output: str, *, steps: int, size: int = 1, micro: int = 0, seed: int = 0, **more: Any) -> GRPOConfig:
+    """TRL's configuration of an update of `rl.prompts` groups of `rl.group` over `size` processes.
+
+    `micro` is how many rollouts a process computes at once, by default all of its own. No KL (SRPO), a token-level
+    loss, asymmetric clipping; ratios are truncated token by token (`delta`), never a sequence dropped.
+
+    Raises:
+        UserError: groups do not fit into processes.
+    """
+    mine, rest = divmod(rl.prompts * rl.group, size)
+    if rest or mine % rl.group:
+        raise UserError(f"{rl.prompts} prompts do not go into {size} processes; make rl.prompts a multiple of {size}")
+    micro = next(each for each in range(min(micro or mine, mine), 0, -1) if mine % each == 0)
+    told: dict[str, Any] = {
+        "output_dir": output, "max_steps": steps, "seed": seed, "data_seed": seed,
+        "per_device_train_batch_size": micro, "gradient_accumulation_steps": mine // micro,
+        "steps_per_generation": mine // micro, "num_generations": rl.group, "num_iterations": 1,
+        "max_completion_length": rl.tokens, "temperature": rl.temperature, "top_p": 1.0, "top_k": 0,
+        "learning_rate": rl.lr, "lr_scheduler_type": _SCHEDULES[rl.schedule], "warmup_steps": rl.warmup,
+        "adam_beta1": rl.betas[0], "adam_beta2": rl.betas[1], "weight_decay": rl.decay, "max_grad_norm": rl.clip,
+        "epsilon": rl.clip_low, "epsilon_high": rl.clip_high, "delta": max(rl.correction, 1 + rl.clip_high + 1e-3),
+        "loss_type": "dapo", "beta": 0.0, "shuffle_dataset": False, "ignore_data_skip": True,
+        "save_steps": rl.save, "save_total_limit": rl.keep, "logging_steps": 1, "logging_strategy": "steps",
+        "report_to": "none", "disable_tqdm": True, "bf16": False, "gradient_checkpointing": False,
+        "use_cpu": not torch.cuda.is_available(), "remove_unused_columns": False, "log_completions": False,
+        "router_aux_loss_coef": 0.0, "save_only_model": False,
+    }  # fmt: skip
+    return GRPOConfig(**(told | more))
+
+
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[T]):
+    """What there is to do: tasks by name, how rollouts of them are made, and which are taken when.
+
+    `apart` says that replies come from another engine than the trainer, whose probabilities differ.
+    """
+
+    tasks: Mapping[str, T]
+    play: Play[T]
+    curriculum: Curriculum
+    weights: Rewards = field(default_factory=Rewards)
+    rules: Rules = field(default_factory=Rules)
+    apart: bool = False
+    seen: Seen = lambda step, names, tried: None
+
+
+class CompactTrainer(GRPOTrainer):  # type: ignore[misc]
+    """GRPO whose log-probabilities are computed where they count only: by `training.head`, prompts not padded."""
+
+    def __init__(self, *, chunk: int = 1024, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)  # whoever wants the figures has a callback
+        scoring(self.model, chunk)
+        self._inputs: Mapping[str, Any] = {}
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """TRL's loss."""
+        self._inputs = inputs
+        loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._inputs = {}
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Log-probabilities and entropies (B, `logits_to_keep`) of completions; 0 for tokens that carry no loss."""
+        own, documents = self._inputs.get("tool_mask"), self._inputs.get("documents")
+        found = []
+        for start in range(0, len(input_ids), batch_size or len(input_ids)):
+            part = slice(start, start + (batch_size or len(input_ids)))
+            rows = Aligned.of(input_ids[part], attention_mask[part], logits_to_keep)
+            with self.accelerator.autocast():
+                values = model(
+                    **rows.attention(None if documents is None else documents[part], _flat(model)),
+                    targets=rows.targets(None if own is None else own[part]),
+                    temperature=self.temperature,
+                )
+            found.append([rows.completions(value) for value in values])
+        logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return logprobs, entropies if compute_entropy else None, None
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Rows of prompt and completion moved to the left edge, so that causal attention needs no mask for the padding.
+
+    `ids` (B, L) are the tokens and `order` (B, L) where they were; completions begin behind `prompts` (B,) tokens,
+    and began at `edge`. `mask` (B, keep) is theirs.
+    """
+
+    ids: torch.Tensor
+    order: torch.Tensor
+    prompts: torch.Tensor
+    mask: torch.Tensor
+    edge: int
+
+    @classmethod
+    def of(cls, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> Aligned:
+        """From prompts padded on the left and completions of `keep` tokens padded on the right, and their mask."""
+        width = ids.shape[1]
+        prompts = mask[:, : width - keep].sum(-1)
+        completions = mask[:, width - keep :]
+        longest = int((prompts + completions.sum(-1)).max())
+        steps = torch.arange(longest, device=ids.device)
+        order = (steps + (width - keep - prompts)[:, None]) % width
+        return cls(ids.gather(1, order), order, prompts, completions, width - keep)
+
+    def targets(self, own: torch.Tensor | None) -> torch.Tensor:
+        """(B, L): the next token where it is one that counts, by `own` (B, keep); else -100."""
+        counts = self._moved(self.mask if own is None else self.mask * own).bool()
+        targets = torch.full_like(self.ids, IGNORED)
+        targets[:, :-1] = torch.where(counts[:, 1:], self.ids[:, 1:], IGNORED)
+        return targets
+
+    def attention(self, documents: torch.Tensor | None, flat: bool) -> dict[str, Any]:
+        """What a model is called with; positions restart with each document (B, keep) of the completion."""
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
+        if documents is not None and bool((documents > 0).any()):
+            where = self._moved(documents)
+            starts = torch.zeros_like(where, dtype=torch.bool)
+            starts[:, 1:] = where[:, 1:] != where[:, :-1]
+            positions = positions - torch.where(starts, positions, 0).cummax(-1).values
+        ids = self.ids
+        if flat:  # kernels for packed sequences tell documents apart in one row only
+            ids, positions = ids.reshape(1, -1), positions.reshape(1, -1)
+        return {"input_ids": ids, "position_ids": positions, "use_cache": False}
+
+    def completions(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (B, L) at the positions that predict, as those of the completion's tokens (B, keep)."""
+        steps = torch.arange(self.mask.shape[1], device=self.ids.device) - 1
+        place = (self.prompts[:, None] + steps).clamp(0, self.ids.shape[1] - 1)
+        return values.view_as(self.ids).gather(1, place) * self.mask
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (B, keep) of the completion as those of the row (B, L); 0 in prompts."""
+        return torch.nn.functional.pad(values, (self.edge, 0)).gather(1, self.order)
+
+
+def _flat(model: Any) -> bool:
+    return "flash" in str(getattr(model.config, "_attn_implementation", ""))
+
+
+class StepSRPOTrainer(CompactTrainer, Generic[T]):
+    """Step-SRPO: rollouts by `work.play`, advantages by segment and by name, old log-probabilities those of sampling.
+
+    `args` is as `config` makes it. With `rl.advantage` ``grpo`` and one segment it is GRPO.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        tokenizer: Any,
+        work: Work[T],
+        rl: Rl,
+        args: GRPOConfig,
+        callbacks: Sequence[TrainerCallback] = (),
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        slots = [str(number) for number in range(args.generation_batch_size // args.num_generations)]
+        self._work, self._rl = work, rl
+        self._columns: Columns | None = None
+        self._taken: tuple[int, list[str]] = (-1, [])
+        super().__init__(
+            chunk=rl.chunk,
+            model=model,
+            reward_funcs=[self._earned],
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": slots}),
+            processing_class=tokenizer,
+            rollout_func=self._roll,
+            callbacks=list(callbacks),
+            optimizers=(optimizer, None),
+        )
+
+    def _roll(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: prompts are places of the update, each as often as its group is large."""
+        names = self._names()
+        mine = [names[int(slot)] for slot in dict.fromkeys(prompts)]
+        step, rl = int(self.state.global_step), self._rl
+        asked = seats([self._work.tasks[name] for name in mine], rl.group, paired=rl.paired)
+        tried = self._work.play(asked, derived(int(self.args.seed), "rollout", step, self.accelerator.process_index))
+        self._work.seen(step, [name for name in mine for _ in range(rl.group)], tried)
+        rows = [row(each) for each in tried]
+        return as_trl(
+            rows,
+            columns=[Columns.of(each) for each in tried],
+            documents=[each.documents for each in rows],
+            places=[each.places for each in rows],
+        )
+
+    def _names(self) -> list[str]:
+        """The tasks of this update, the same in all processes."""
+        step, steps = int(self.state.global_step), int(self.args.max_steps)
+        if self._taken[0] != step:
+            count = self.args.generation_batch_size // self.args.num_generations
+            self._taken = step, self._work.curriculum.take(step, steps, count)
+        return self._taken[1]
+
+    def _earned(self, columns: Sequence[Sequence[float]], **_: Any) -> list[float]:
+        """TRL's reward function, for its own figures: what each rollout earned by itself."""
+        values = torch.tensor(columns)
+        earned: list[float] = outcome(values[:, 0], values[:, 1], self._work.weights).tolist()
+        return earned
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> torch.Tensor:
+        """TRL's rewards; what else is known of the rollouts is gathered from all processes beside them."""
+        local = torch.tensor([each["columns"] for each in inputs], device=self.accelerator.device)
+        self._columns = Columns(self.accelerator.gather(local), self.num_generations)
+        rewards: torch.Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._extras = {name: [each[name] for each in inputs] for name in ("documents", "places")}
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        """TRL's batch with our advantages (B, T), the sampler's log-probabilities, documents and places."""
+        out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        assert self._columns is not None
+        width, device = out["completion_ids"].shape[1], out["completion_ids"].device
+        for name, values in self._extras.items():
+            out[name] = torch.tensor([[*each, *[0] * (width - len(each))] for each in values], device=device)
+        groups = self._columns.groups(self._work.weights)
+        self._note(groups)
+        out["advantages"] = self._advantages(groups, out)
+        out["old_per_token_logps"] = out.pop("sampling_per_token_logps")
+        if self._work.apart:
+            self._correct(out)
+        return out
+
+    def _advantages(self, groups: Groups, out: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, T), of this process."""
+        rl, rows = self._rl, len(out["completion_ids"])
+        done = self.state.global_step / max(1, self.args.max_steps)
+        found = advantages(rl.advantage, groups, replace(self._work.rules, bias=rl.mode_bias, progress=done))
+        mine = slice(self.accelerator.process_index * rows, (self.accelerator.process_index + 1) * rows)
+        judge, answer = found.judge.reshape(-1)[mine], found.answer.reshape(-1)[mine]
+        counts = (out["completion_mask"] * out["tool_mask"]).bool()
+        judges = (counts & (out["places"] == Place.JUDGE)).sum()
+        both = self.accelerator.gather(torch.stack([judges, counts.sum()])).view(-1, 2).sum(0)
+        share = rl.judge_share if rl.advantage in TWO_SEGMENTS else 0.0
+        return by_token(
+            replace(found, judge=judge, answer=answer), out["places"], balance(int(both[0]), int(both[1]), share)
+        )
+
+    def _correct(self, out: dict[str, Any]) -> None:
+        """Old log-probabilities of the trainer's own, and advantages times its ratio to the engine's, truncated."""
+        ids = torch.cat([out["prompt_ids"], out["completion_ids"]], 1)
+        mask = torch.cat([out["prompt_mask"], out["completion_mask"]], 1)
+        self._inputs = out
+        with torch.no_grad():
+            old, _, _ = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, out["completion_ids"].shape[1], self.args.per_device_train_batch_size
+            )
+        self._inputs = {}
+        counts = out["completion_mask"] * out["tool_mask"]
+        ratio = torch.exp((old - out["old_per_token_logps"]) * counts)
+        self._say("ratio_mean", float((ratio * counts).sum() / counts.sum().clamp(min=1)))
+        self._say("ratio_max", float((ratio * counts).max()))
+        out["advantages"] = out["advantages"] * ratio.clamp(max=self._rl.correction)
+        out["old_per_token_logps"] = old
+
+    def _note(self, groups: Groups) -> None:
+        """Figures of the update, and the curriculum's history."""
+        assert self._columns is not None
+        for name, value in self._columns.figures(groups).items():
+            self._say(name, value)
+        solved = groups.accuracy.nanmean(-1).tolist()
+        known = {name: share for name, share in zip(self._names(), solved, strict=True) if share == share}
+        self._work.curriculum.see(known)
+
+    def _say(self, name: str, value: float) -> None:
+        self._metrics["train"][name].append(value)
