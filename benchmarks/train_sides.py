@@ -28,6 +28,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from model.dialects import dialect
+from training.advantages import OFF, ON, Groups, Rules, advantages, balance, by_token
 from training.budgets import Voice, Written
 from training.curriculum import Curriculum
 from training.examples import Example, Place
@@ -36,10 +37,10 @@ from training.losses import CrossEntropy
 from training.mastered import MasteredAdamW
 from training.models.loading import Loaded, load
 from training.packing import collate, rows
-from training.rewards import Score
+from training.rewards import Score, judged, right_modes
 from training.rollout import Replies
 from training.sampling import Limits, Sampler
-from training.settings import ModelTable, Rl
+from training.settings import AdvantageName, ModelTable, Rl
 from training.trl_trainer import CompactTrainer, StepSRPOTrainer, Work, config
 
 ROW = 2048
@@ -136,6 +137,24 @@ def grpo(side: Side) -> None:
                 optimizer.zero_grad()
             model.zero_grad()
             side.turns.end(what, BATCH * (PROMPT + REPLY), BATCH * REPLY, float(loss.detach()))
+    if side.ours:
+        formulas(side.turns)
+
+
+def formulas(turns: Turns) -> None:
+    """What advantages by segment cost, beside those of GRPO: 8 groups of 8 replies."""
+    torch.manual_seed(0)
+    accuracy, modes = torch.randint(2, (8, GROUP)).float(), torch.tensor([ON, OFF] * 4).expand(8, GROUP)
+    places = torch.full((8 * GROUP, REPLY), int(Place.ANSWER))
+    places[:, :8] = Place.JUDGE
+    names: tuple[AdvantageName, ...] = ("grpo", "step_srpo")
+    for name in names:
+        for _ in range(4):
+            turns.begin()
+            judges = judged(modes, right_modes(accuracy, modes, torch.full((8,), -1)))
+            groups = Groups.of(accuracy, modes=modes, judges=judges)
+            by_token(advantages(name, groups, Rules()), places, balance(8, REPLY, 0.3 if name == "step_srpo" else 0.0))
+            turns.end(f"advantages, {name}", 0, places.numel(), 0.0)
 
 
 def rollouts(loaded: Loaded) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Rules:
     """Constants of the formulas.
 
     `bias` (w) and `outcome` (g) are HiPO's (arXiv 2509.23967); `bonus` (delta) is AdaptThink's (2505.13417); `control`
-    is Thinkless's weight of the control token (2505.13379). `share` and `slope` (AutoThink's balance) are our choice.
-    `progress` is the share of the run that is done, for ARM's decay (2505.20258).
+    is Thinkless's weight of the control token (2505.13379). `share` and `slope` (AutoThink's balance) and `most`
+    (Step-SRPO's) are our choice. `progress` is the share of the run that is done, for ARM's decay (2505.20258).
     """
 
     bias: float = 0.01
@@ -83,6 +83,7 @@ class Rules:
     control: float = 1e-3
     share: float = 0.5
     slope: float = 2.0
+    most: float = 4.0
     progress: float = 0.0
 
 
@@ -142,14 +143,29 @@ def hipo(groups: Groups, rules: Rules) -> Segments:
 def step_srpo(groups: Groups, rules: Rules) -> Segments:
     """Step-SRPO: the choice of the mode and what follows it are rewarded apart, each normalised in its group.
 
-    Judge: A_i = z(j)_i + g z(r)_i, where j is the judge's own reward (`training.rewards.judged`) and z normalises over
-    the group. Answer: A_i = z of r among the rollouts of the same mode. KAT-V1's report (arXiv 2507.08297) names the
-    step and gives no formula: the second term and the answer's are HiPO's, the first is our choice. Where all rollouts
-    are of one mode and no judge was rewarded this is GRPO, bit for bit, but for g on the judge.
+    Judge: A_i = b z(j)_i + g z(r)_i, where j is the judge's own reward (`training.rewards.judged`), z normalises over
+    the group, and b is `balanced`. Answer: A_i = z of r among the rollouts of the same mode. KAT-V1's report (arXiv
+    2507.08297) names the step and gives no formula: the second term and the answer's are HiPO's, the first is our
+    choice. Where all rollouts are of one mode and no judge was rewarded this is GRPO, bit for bit, but for g on the
+    judge.
     """
     rewards = groups.rewards
-    judge = normalised(groups.judges) + rules.outcome * normalised(rewards)
+    judge = balanced(groups, rules) * normalised(groups.judges) + rules.outcome * normalised(rewards)
     return Segments(judge, within_modes(groups, rewards))
+
+
+def balanced(groups: Groups, rules: Rules) -> torch.Tensor:
+    """(N, 1): weights by which tasks that call for a thought teach the choice as much as those that call for none.
+
+    K / 2 K_m for one of the K_m of the batch's K groups whose right mode m was seen, at most `most`; 1 where only one
+    mode was seen, or none. Thoughts that fail as yet prove a need less often than easy tasks prove that there is none:
+    unbalanced, the first updates may end all thinking (our choice; AutoThink balances rewards for the same reason).
+    """
+    right = groups.judges == 1
+    seen = torch.stack([(right & (groups.modes == mode)).any(-1) for mode in (ON, OFF)])
+    often = seen.sum(-1, keepdim=True)
+    weights = torch.where(seen, (often.sum() / (2 * often)).clamp(max=rules.most), 0.0).sum(0)
+    return torch.where(seen.any(0) & (often > 0).all(), weights, 1.0).unsqueeze(-1)
 
 
 def adaptthink(groups: Groups, rules: Rules) -> Segments:

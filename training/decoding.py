@@ -86,8 +86,11 @@ def folded(
 
 
 @contextmanager
-def decoding(model: Any) -> Iterator[None]:
-    """The model in evaluation mode, without gradients, with `folded` attention, its shards gathered once."""
+def decoding(model: Any, root: Any = None) -> Iterator[None]:
+    """The model in evaluation mode, without gradients, with `folded` attention, its shards gathered once.
+
+    `root` is the module that FSDP2 was given as a whole, where that is another one around the model.
+    """
     config, training = model.config.get_text_config(), model.training
     attention = config._attn_implementation  # noqa: SLF001 - there is no public name for it
     AttentionInterface.register(_NAME, folded)
@@ -95,7 +98,7 @@ def decoding(model: Any) -> Iterator[None]:
     with ExitStack() as stack, torch.no_grad():
         stack.callback(model.train, training)
         stack.callback(setattr, config, "_attn_implementation", attention)
-        stack.enter_context(_gathered(model))
+        stack.enter_context(_gathered(root or model))
         model.eval()
         config._attn_implementation = _NAME if attention == "sdpa" else attention  # noqa: SLF001
         yield

@@ -54,7 +54,9 @@ def run(job: Job) -> Outcome:
     module = _module(job, loaded)
     data = samples(recipe.data, job.base, loaded.dialect, loaded.tokens)
     job.say(f"distill: {data.said()}")
-    lessons = _lessons(job, loaded, data)
+    mtp = recipe.model.mtp or Mtp()
+    loss = Distilling(loaded.model, settings, module, depth=mtp.depth, decay=mtp.decay)
+    lessons = _lessons(job, loaded, data, loss)
     if lessons is None:
         return Outcome(None, False, "stopped while the teacher read; it goes on where it was, as asked")
     pad = loaded.tokenizer.pad_token_id or 0
@@ -64,8 +66,6 @@ def run(job: Job) -> Outcome:
         packed, lessons.say, settings.top, mtp=settings.mtp, steps=steps, on_policy=settings.on_policy,
         rewrite=lessons.rewrite, live=lessons.live, pad_id=pad,
     )  # fmt: skip
-    mtp = recipe.model.mtp or Mtp()
-    loss = Distilling(loaded.model, settings, module, depth=mtp.depth, decay=mtp.decay)
     rows = batches_of(data.valid, recipe.data.row, world, pad)
     held: Any = [taught(row, lessons.say, settings.top, settings.mtp[1]) for row in rows]
     fitted = fit(job, settings, loss, updates, steps, (lambda: held_out(loss, held, world)) if held else None)
@@ -93,7 +93,7 @@ class _Lessons:
         return self.teacher.said([ids])[0] if self.teacher else None
 
 
-def _lessons(job: Job, loaded: Loaded, data: Data) -> _Lessons | None:
+def _lessons(job: Job, loaded: Loaded, data: Data, loss: Distilling) -> _Lessons | None:
     """The store, filled; None where that was stopped."""
     settings = job.recipe.distill
     if settings.drafter_only or not settings.teacher:
@@ -108,7 +108,7 @@ def _lessons(job: Job, loaded: Loaded, data: Data) -> _Lessons | None:
     note = f"teacher: {about} in {store.folder}"
     if not settings.on_policy:  # nothing more is asked of the teacher, and its memory is free for the training
         return _Lessons(store, notes=(note,))
-    return _Lessons(store, teacher, _Rewriting(job, loaded).rewritten, (note,))
+    return _Lessons(store, teacher, _Rewriting(job, loaded, loss).rewritten, (note,))
 
 
 def _filled(job: Job, teacher: Teacher, data: Data) -> Store | None:
@@ -152,9 +152,9 @@ def teacher_of(job: Job, student: Loaded) -> Teacher:
 class _Rewriting:
     """The student's own replies to the prompts of examples, as long at most as those that stand there."""
 
-    def __init__(self, job: Job, loaded: Loaded) -> None:
+    def __init__(self, job: Job, loaded: Loaded, root: Distilling) -> None:
         pad = loaded.tokenizer.pad_token_id or 0
-        self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad)
+        self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad, root=root)
         self._seed, self._rank = job.recipe.seed, job.world.rank
 
     def rewritten(self, examples: Sequence[Example], step: int) -> list[Example]:

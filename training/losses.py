@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -149,39 +148,3 @@ class CrossEntropy:
 def _segments(places: Tensor) -> list[tuple[str, Tensor]]:
     """Masks of the segments that carry loss, by name."""
     return [(place.name.lower(), places == place) for place in Place if place is not Place.PROMPT]
-
-
-class Policy(NamedTuple):
-    """Of each token: the loss, the ratio of probabilities, whether it was clipped; the last two without gradient."""
-
-    loss: Tensor
-    ratio: Tensor
-    clipped: Tensor
-
-
-def policy(
-    logprobs: Tensor,
-    old: Tensor,
-    advantages: Tensor,
-    *,
-    low: float = 0.2,
-    high: float = 0.28,
-    engine: Tensor | None = None,
-    truncate: float = 2.0,
-) -> Policy:
-    """PPO's clipped loss of each token (arXiv 1707.06347), with bounds of its own above (DAPO, arXiv 2503.14476)::
-
-        loss = -min(r A, clip(r, 1 - low, 1 + high) A) · min(exp(old - engine), truncate),   r = exp(logprobs - old)
-
-    All tensors have one shape. `old` are the trainer's log-probabilities when the text was sampled. Where the engine
-    that sampled it computes others (`engine`), tokens are weighted by the truncated ratio of both (truncated importance
-    sampling); where they are the same, leave it out.
-    """
-    ratio = (logprobs - old).exp()
-    bounded = ratio.clamp(1 - low, 1 + high)
-    loss = -torch.minimum(ratio * advantages, bounded * advantages)
-    if engine is not None:
-        loss = loss * (old - engine).exp().clamp(max=truncate)
-    detached = ratio.detach()
-    clipped = ((detached < 1 - low) & (advantages < 0)) | ((detached > 1 + high) & (advantages > 0))
-    return Policy(loss, detached, clipped)

@@ -6,7 +6,7 @@ and thoughts, so that a later prompt does not continue the row, and must not see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -95,6 +95,11 @@ class Replies(Generic[T]):
         with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as threads:
             scores = list(threads.map(self.score, [seat.task for seat in seats], written))
         return [self._tried(*each) for each in zip(seats, asks, written, scores, strict=True)]
+
+    def longest(self, tasks: Iterable[T]) -> int:
+        """Tokens of the longest row that one of these may become."""
+        opening = max(len(self._forced(mode)) for mode in Mode)
+        return max((len(self.pose(task)) for task in tasks), default=0) + opening + self.limits.tokens
 
     def _forced(self, mode: Mode | None) -> tuple[int, ...]:
         return self.voice.opening(mode, why_forced(mode)) if mode else ()

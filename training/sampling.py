@@ -67,19 +67,27 @@ class Limits:
 class Sampler:
     """Draws from `model`, a causal LM of transformers, plain or wrapped by peft, as its weights are at that moment.
 
-    `ends` are the tokens that end a reply, `pad` any token. `watch` gives a new watch for each reply.
+    `ends` are the tokens that end a reply, `pad` any token. `watch` gives a new watch for each reply. `root` is the
+    module that is sharded over processes as a whole, where that is one around the model.
     """
 
     def __init__(
-        self, model: Any, ends: Collection[int], pad: int, watch: Watches | None = None, rows: int = ROWS
+        self,
+        model: Any,
+        ends: Collection[int],
+        pad: int,
+        watch: Watches | None = None,
+        rows: int = ROWS,
+        root: Any = None,
     ) -> None:
+        self._root = root
         self._model, self._ends, self._pad, self._watch, self._rows = model, frozenset(ends), pad, watch, rows
 
     def draw(self, asks: Sequence[Ask], limits: Limits, seed: int = 0) -> list[Drawn]:
         """A reply to each ask, in their order. Prompts that are the same are read once."""
         by_length = sorted(range(len(asks)), key=lambda one: (len(asks[one].prompt), asks[one].prompt, one))
         found: dict[int, Drawn] = {}
-        with decoding(self._model):
+        with decoding(self._model, self._root):
             for start in range(0, len(by_length), self._rows):
                 rows = [self._row(index, asks[index], limits, seed) for index in by_length[start : start + self._rows]]
                 self._fill(rows, limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from training.syncing import Server, ServerSampler
 from training.tasking import Single, tasks
 from training.trl_trainer import StepSRPOTrainer, Work, config
 
-__all__ = ["StepSRPOTrainer", "Work", "config", "learn", "run"]
+__all__ = ["Playing", "StepSRPOTrainer", "Work", "config", "learn", "run"]
 
 
 def run(job: Job) -> Outcome:
@@ -44,12 +45,27 @@ def run(job: Job) -> Outcome:
     torch.manual_seed(derived(job.recipe.seed, "rl") % 2**63)
     known = tasks(job.recipe.data, job.base, episodes=job.recipe.rl.episodes > 0)
     loaded = load(job.recipe.model, weights=job.weights, device=job.world.start)
-    play, apart = playing(job, loaded)
-    return learn(job, loaded, known, play, apart=apart)
+    return learn(job, loaded, known, playing(job, loaded, known))
 
 
-def learn(job: Job, loaded: Loaded, known: Mapping[str, Task], play: Play[Task], *, apart: bool = False) -> Outcome:
-    """The stage on any tasks by name, whose rollouts `play` makes; `apart`, where another engine draws them."""
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """What makes the rollouts, whether they are `apart`, of another engine than the trainer's weights, and the tokens
+    of the longest row that may come of one (0: not known)."""
+
+    play: Play[Task]
+    apart: bool = False
+    longest: int = 0
+
+
+def learn(
+    job: Job,
+    loaded: Loaded,
+    known: Mapping[str, Task],
+    playing: Playing,
+    kind: type[StepSRPOTrainer[Task]] = StepSRPOTrainer,
+) -> Outcome:
+    """The stage on any tasks by name."""
     recipe, rl = job.recipe, job.recipe.rl
     if hasattr(loaded.model, "peft_config"):
         in_full(loaded.model)  # as peft loads adapters from a checkpoint: so a run that goes on computes the same
@@ -59,15 +75,23 @@ def learn(job: Job, loaded: Loaded, known: Mapping[str, Task], play: Play[Task],
         shown = _shown(job, steps, stack)
         optimizer = mastered(loaded.model, job)
         recorder = Recorder(job, curriculum, *shown, optimizer)
-        work = Work(known, play, curriculum, rl.rewards, apart=apart, seen=recorder.sampled)
-        trainer = _trainer(job, loaded, work, steps, recorder, optimizer)
+        work = Work(
+            known,
+            playing.play,
+            curriculum,
+            rl.rewards,
+            apart=playing.apart,
+            longest=playing.longest,
+            seen=recorder.sampled,
+        )
+        trainer = kind(**_given(job, loaded, work, steps, recorder, optimizer))
         job.say(f"rl: {len(known)} tasks, {steps} updates of {rl.prompts} × {rl.group} rollouts")
         _train(job, trainer, curriculum, recorder)
     return _outcome(job, loaded, recorder)
 
 
-def playing(job: Job, loaded: Loaded) -> tuple[Play[Task], bool]:
-    """What makes the rollouts, and whether they come from another engine than the trainer's weights."""
+def playing(job: Job, loaded: Loaded, known: Mapping[str, Task]) -> Playing:
+    """What makes the rollouts of a recipe."""
     recipe, rl = job.recipe, job.recipe.rl
     voice = Voice(loaded.tokens, loaded.dialect, Budget(rl.judge, rl.think))
     single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), jobs=os.cpu_count() or 1)
@@ -76,15 +100,17 @@ def playing(job: Job, loaded: Loaded) -> tuple[Play[Task], bool]:
     draws: Draws = _local(loaded, voice) if server is None else ServerSampler(server, loaded.tokens.ends, voice.watch)
     replies = Replies(draws, voice, single.ids, single.score, limits, single.wish, jobs=single.context.jobs)
     play: Play[Task] = replies
+    longest = replies.longest(task for task in known.values() if pose(task)) if rl.episodes < 1 else 0
     if rl.episodes > 0:
         from training.episodes_played import CONTEXT, Episodes
 
         if single.sources is None:
             raise UserError("episodes need the sources of their tasks; set data.sources to where they were profiled")
-        longest = min(CONTEXT, getattr(loaded.model.config, "max_position_embeddings", CONTEXT))
-        episodes = Episodes(draws, voice, single.context, single.sources, rl, limits, longest, job.folder.say)
+        context = min(CONTEXT, getattr(loaded.model.config, "max_position_embeddings", CONTEXT))
+        episodes = Episodes(draws, voice, single.context, single.sources, rl, limits, context, job.folder.say)
         play = mixed(replies, episodes, rl.episodes, recipe.seed)
-    return (synced(play, server, loaded, job), True) if server else (play, False)
+        longest = max(longest, context)  # later turns add to it what is new in them; our choice
+    return Playing(synced(play, server, loaded, job) if server else play, server is not None, longest)
 
 
 def mixed(replies: Play[Task], episodes: Play[Task], share: float, seed: int) -> Play[Task]:
@@ -126,9 +152,10 @@ def _local(loaded: Loaded, voice: Voice) -> Sampler:
     return Sampler(loaded.model, loaded.tokens.ends, 0 if pad is None else pad, voice.watch)
 
 
-def _trainer(
+def _given(
     job: Job, loaded: Loaded, work: Work[Task], steps: int, recorder: Recorder, optimizer: MasteredAdamW | None
-) -> StepSRPOTrainer[Task]:
+) -> dict[str, Any]:
+    """What the trainer is made of."""
     rl = job.recipe.rl
     at_once = 1 if rl.episodes > 0 else max(1, rl.batch // max(1, job.recipe.data.row))  # their rows are long
     args = config(
@@ -141,15 +168,8 @@ def _trainer(
         use_cpu=job.world.cpu,
         **({"max_grad_norm": 0.0} if optimizer else {}),
     )
-    return StepSRPOTrainer(
-        model=loaded.model,
-        tokenizer=loaded.tokenizer,
-        work=work,
-        rl=rl,
-        args=args,
-        callbacks=[recorder],
-        optimizer=optimizer,
-    )
+    given = {"model": loaded.model, "tokenizer": loaded.tokenizer, "work": work, "rl": rl, "args": args}
+    return {**given, "callbacks": [recorder], "optimizer": optimizer}
 
 
 def mastered(model: Any, job: Job) -> MasteredAdamW | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # both are read when TRL is imported
@@ -26,6 +27,9 @@ from training.examples import IGNORED, Place
 from training.head import scoring
 from training.rewards import outcome
 from training.rollout import Play, Tried, as_trl, row, seats
+from training.runtime.checkpoints import rehearsed
+from training.runtime.probing import largest_batch
+from training.runtime.world import World
 from training.seeds import derived
 from training.settings import Rewards, Rl
 
@@ -71,7 +75,8 @@ _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": 
 class Work(Generic[T]):
     """What there is to do: tasks by name, how rollouts of them are made, and which are taken when.
 
-    `apart` says that replies come from another engine than the trainer, whose probabilities differ.
+    `apart` says that replies come from another engine than the trainer, whose probabilities differ. `longest` is the
+    tokens of the longest row that may come; 0: not known, and the largest batch is not tried before the first.
     """
 
     tasks: Mapping[str, T]
@@ -80,6 +85,7 @@ class Work(Generic[T]):
     weights: Rewards = field(default_factory=Rewards)
     rules: Rules = field(default_factory=Rules)
     apart: bool = False
+    longest: int = 0
     seen: Seen = lambda step, names, tried: None
 
 
@@ -120,7 +126,7 @@ class CompactTrainer(GRPOTrainer):  # type: ignore[misc]
             rows = Aligned.of(input_ids[part], attention_mask[part], logits_to_keep)
             with self.accelerator.autocast():
                 values = model(
-                    **rows.attention(None if documents is None else documents[part], _flat(model)),
+                    **rows.attention(None if documents is None else documents[part], _flat(self.model)),
                     targets=rows.targets(None if own is None else own[part]),
                     temperature=self.temperature,
                 )
@@ -224,6 +230,8 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
 
     def _roll(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: prompts are places of the update, each as often as its group is large."""
+        if self.state.global_step == 0:
+            self._rehearse()
         names = self._names()
         mine = [names[int(slot)] for slot in dict.fromkeys(prompts)]
         step, rl = int(self.state.global_step), self._rl
@@ -237,6 +245,43 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
             documents=[each.documents for each in rows],
             places=[each.places for each in rows],
         )
+
+    def _rehearse(self) -> None:
+        """Before the first update: the gradients of the largest micro-batch, then a checkpoint there and back.
+
+        Raises:
+            UserError: memory does not suffice, or what was read is not what was written.
+        """
+        if self._work.longest:
+            figures = {name: list(values) for name, values in self._metrics["train"].items()}
+            with torch.random.fork_rng(), largest_batch():
+                self.accelerator.backward(self.compute_loss(self.model_wrapped, self._largest()))
+            self.optimizer.zero_grad()
+            self.model.zero_grad()
+            self._metrics["train"].clear()
+            self._metrics["train"].update(figures)
+        if self.args.save_strategy == "no":
+            return
+        folder = Path(self.args.output_dir) / "checkpoint-0"
+        world = World(self.accelerator.process_index, self.accelerator.num_processes)
+        with rehearsed(lambda: dict(self.model.named_parameters()), world, folder):
+            self._save_checkpoint(self.model, None)
+            self.callback_handler.on_save(self.args, self.state, self.control)
+            self._load_from_checkpoint(str(folder), self.model_wrapped)
+            self._load_optimizer_and_scheduler(str(folder))
+        self.optimizer.state.clear()  # to save shards torch makes a step of nothing, which moments would remember
+
+    def _largest(self) -> dict[str, torch.Tensor]:
+        """A micro-batch as large as any that may come, from which nothing is to be learned."""
+        rows, reply = self.args.per_device_train_batch_size, self._rl.tokens
+        whole = torch.ones((rows, self._work.longest), dtype=torch.long, device=self.accelerator.device)
+        prompt, completion = whole[:, :-reply], whole[:, -reply:]
+        nothing = torch.zeros(completion.shape, device=whole.device)
+        return {
+            "prompt_ids": prompt, "prompt_mask": prompt, "completion_ids": completion, "completion_mask": completion,
+            "tool_mask": completion, "documents": 0 * completion, "advantages": nothing, "old_per_token_logps": nothing,
+            "num_items_in_batch": completion.sum(),
+        }  # fmt: skip
 
     def _names(self) -> list[str]:
         """The tasks of this update, the same in all processes."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assistant.workspace.diffing import hunks_between, split
 from assistant.workspace.elided import refuse_elided
 from assistant.workspace.errors import EditError
 from assistant.workspace.indent import indent_of, reindented, step_of
@@ -120,8 +121,8 @@ def unified_diff(path: str, before: str | None, after: str | None, modes: tuple[
         head += "deleted file mode 100644\n"
     old = quoted(f"a/{path}") if before is not None else os.devnull
     new = quoted(f"b/{path}") if after is not None else os.devnull
-    lines = difflib.unified_diff(_split(before or ""), _split(after or ""), old, new)
-    return head + "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    hunks = hunks_between(before or "", after or "")
+    return head + (f"--- {old}\n+++ {new}\n{hunks}" if hunks else "")
 
 
 def renaming(path: str, new_path: str) -> str:
@@ -268,7 +269,7 @@ def _ending(text: str, at: int) -> str:
 
 
 def _by_lines(text: str, old: str, new: str) -> EditPlan:
-    lines, (wanted, new_lines) = _split(text), _without_same_ends(old, new)
+    lines, (wanted, new_lines) = split(text), _without_same_ends(old, new)
     start = same_lines(lines, wanted)
     if start is None:
         raise EditError(nearest(lines, wanted, _missing(old)))
@@ -331,7 +332,3 @@ def _missing(old: str) -> str:
 
 def _where(start: int, count: int) -> str:
     return f"line {start + 1}" if count == 1 else f"lines {start + 1} to {start + count}"
-
-
-def _split(text: str) -> list[str]:
-    return re.findall(r"[^\n]*\n|[^\n]+", text)

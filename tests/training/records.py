@@ -44,3 +44,9 @@ def sample(name: str = "s", asked: str = CODE, answer: str = "Line 4 loses rows.
     }
     messages = (Message("system", "Answer briefly."), Message("user", asked))
     return Sample(id=name, messages=messages, answer=answer, **fields | more)
+
+
+def question(letter: str) -> Task:
+    """A question whose answer is known."""
+    asked = f"Which letter comes after {letter}?"
+    return Task(f"q{ord(letter) - ord('a')}", "question", asked, Provenance("here"), answer=letter)

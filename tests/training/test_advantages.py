@@ -16,6 +16,7 @@ from training.advantages import (
     Rules,
     advantages,
     balance,
+    balanced,
     by_token,
     centred,
     normalised,
@@ -89,6 +90,19 @@ def test_groups_without_spread_and_of_a_single_mode_teach_nothing_of_what_they_d
     assert torch.allclose(hipo.judge, 0.3 * normalised(alone.rewards))  # only the second term
     lone = Groups.of(torch.tensor([[1.0, 0.0, 0.0]]), modes=torch.tensor([[ON, OFF, OFF]]))
     assert not advantages("step_srpo", lone).answer.any()
+
+
+def test_judges_of_the_rarer_right_mode_weigh_more_so_that_both_teach_as_much():
+    modes = torch.tensor([[ON, OFF, ON, OFF]] * 5)
+    right = torch.tensor([ON, OFF, OFF, OFF, UNKNOWN])
+    known = Groups.of(torch.ones(5, 4), modes=modes, judges=judged(modes, right))
+    assert balanced(known, RULES).squeeze(-1).tolist() == pytest.approx([2.0, 2 / 3, 2 / 3, 2 / 3, 1.0])
+    assert balanced(known, Rules(most=1.5))[0].item() == 1.5
+    pushed = advantages("step_srpo", known).judge.abs().sum(-1)
+    assert pushed[0].item() == pytest.approx(pushed[1:4].sum().item(), rel=1e-4)
+    assert not pushed[4]
+    alike = judged(modes, torch.tensor([OFF, OFF, UNKNOWN, OFF, OFF]))
+    assert balanced(Groups.of(torch.ones(5, 4), modes=modes, judges=alike), RULES).tolist() == [[1.0]] * 5
 
 
 def test_hipo_is_its_formula_and_protects_the_short_mode():

@@ -13,8 +13,8 @@ from tests.tiny import NEEDS_TORCH
 
 pytestmark = [NEEDS_TORCH, pytest.mark.xdist_group("heavy")]
 HERE = "tests.training.test_fsdp"
-LOSSES = (f"{HERE}:cold_start", f"{HERE}:distillation", f"{HERE}:policy")
-"""What builds the loss module of each stage, with micro-batches."""
+LOSSES = (f"{HERE}:cold_start", f"{HERE}:distillation")
+"""What builds the loss module of a stage, with micro-batches; Step-SRPO's loss is within its trainer."""
 
 
 def test_two_processes_fit_as_one_does(tmp_path: Path):
@@ -26,9 +26,11 @@ def test_two_processes_fit_as_one_does(tmp_path: Path):
     cold_starts.prepared(tmp_path)
     one = coldstart.run(whole_stage(World(), tmp_path, "one"))
     distill.run(with_drafter(World(), tmp_path, "one-distilled"))
+    by_trial(World(), tmp_path, "one-tried")
     same_as_one(LOSSES, tmp_path, then=f"{HERE}:two")
     _same_run(tmp_path, dict(one.figures))
     _same_drafter(tmp_path)
+    _same_trials(tmp_path)
 
 
 def cold_start() -> tuple[Any, list[Any]]:
@@ -63,37 +65,6 @@ def distillation() -> tuple[Any, list[Any]]:
     return loss, batches
 
 
-def policy() -> tuple[Any, list[Any]]:
-    """Step-SRPO's loss of each token, behind a head as its trainer has it."""
-    import torch
-
-    from tests.training.tiny_llama import random_examples, tiny_llama
-    from training.head import scoring
-    from training.packing import collate, rows
-
-    class Policy(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = scoring(tiny_llama(), chunk=16)
-
-        def counts(self, batch: Any) -> dict[str, float]:
-            return {"tokens": float(batch.tokens)}
-
-        def forward(self, batch: Any, totals: Any) -> Any:
-            from training.losses import policy
-            from training.runtime.fitting import Losses
-
-            logprobs, entropy = self.model(**batch.attention, targets=batch.targets)
-            carries, old = batch.targets >= 0, logprobs.detach() - 0.1 * torch.sin(batch.positions.float())
-            advantages = torch.cos(batch.ids.float()) + (batch.places == 1)
-            found = policy(logprobs, old, advantages, engine=old + 0.05)
-            total = torch.where(carries, found.loss, 0.0).sum() / totals["tokens"]
-            return Losses(total, {"entropy": entropy.sum() / totals["tokens"]})
-
-    packed = islice(rows(random_examples(24, seed=1), row=80, seed=0), 4)
-    return Policy(), [collate([row], 0) for row in packed]
-
-
 def whole_stage(world: Any, folder: Path, name: str) -> Any:
     """A cold start with a checkpoint there and back, samples held out, and weights put together at its end."""
     from tests.training import cold_starts
@@ -106,16 +77,85 @@ def two(world: Any, folder: Path) -> None:
 
     coldstart.run(whole_stage(world, folder, "two"))
     distill.run(with_drafter(world, folder, "two-distilled"))
+    distill.run(with_drafter(world, folder, "two-own", on_policy=1.0))
+    by_trial(world, folder, "two-tried")
 
 
-def with_drafter(world: Any, folder: Path, name: str) -> Any:
+def with_drafter(world: Any, folder: Path, name: str, on_policy: float = 0.0) -> Any:
     """A distillation, each process asking the teacher of its share, with an MTP module that is kept at its end."""
     from training.settings import Distill, Mtp
 
     given = whole_stage(world, folder, name)
     model = replace(given.recipe.model, mtp=Mtp(depth=2))
     settings = Distill(teacher=str(folder / "model"), top=8, steps=2, batch=1_024, lr=1e-2, warmup=0, evaluate=2)
+    settings = replace(settings, on_policy=on_policy)
     return replace(given, stage="distill", recipe=replace(given.recipe, model=model, distill=settings))
+
+
+def by_trial(world: Any, folder: Path, name: str) -> None:
+    """Step-SRPO on a few questions. What is drawn for a task depends on the task alone, not on who draws it."""
+    import torch
+
+    from tests.training.records import question
+    from training.data.flow.shards import write
+    from training.models.loading import load
+    from training.rewards import Score
+    from training.seeds import derived
+    from training.settings import DataTable, Rl
+    from training.step_srpo import StepSRPOTrainer, learn, playing
+    from training.tasking import tasks
+
+    if world.main:
+        write(map(question, "abcd"), folder / "tasks", kind="task", format="jsonl")
+    world.wait()
+    given = whole_stage(world, folder, name)
+    settings = Rl(steps=2, prompts=2, group=4, tokens=16, judge=4, think=4, lr=1e-2, hard=0.0, save=1)
+    recipe = replace(given.recipe, stages=("rl",), data=DataTable(tasks="tasks"), rl=settings)
+    job = replace(given, stage="rl", recipe=recipe)
+    torch.manual_seed(0)
+    loaded = load(recipe.model)
+    known = tasks(recipe.data, folder)
+    found = playing(job, loaded, known)
+    replies = replace(found.play, score=lambda _, written: Score(sum(written.drawn.ids) % 7 / 6, 0.0))
+
+    def play(seats: Any, _: int) -> list[Any]:
+        groups = [seats[start : start + settings.group] for start in range(0, len(seats), settings.group)]
+        return [tried for group in groups for tried in replies(group, derived(0, group[0].task.id))]
+
+    kind = _sharded() if world.size > 1 else StepSRPOTrainer
+    learn(job, loaded, known, replace(found, play=play), kind)
+
+
+def _sharded() -> Any:
+    """The trainer, for whom accelerate shards as on GPUs: on CPUs it would not, and leave each process all weights."""
+    from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
+
+    from training.step_srpo import StepSRPOTrainer
+
+    class Sharded(StepSRPOTrainer[Any]):
+        def create_accelerator_and_postprocess(self) -> None:
+            state = Accelerator(cpu=True).state
+            state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(
+                fsdp_version=2, auto_wrap_policy="transformer_based_wrap", state_dict_type="FULL_STATE_DICT"
+            )
+            super().create_accelerator_and_postprocess()
+
+    return Sharded
+
+
+def _same_trials(folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from training.runtime.folder import RunFolder, rows
+
+    for one, other in zip(*(list(rows(RunFolder(folder / f"{n}-tried").metrics)) for n in ("one", "two")), strict=True):
+        for name in ("loss", "grad_norm", "accuracy", "entropy", "length"):
+            assert abs(one[name] - other[name]) <= 1e-4, name
+    states = [load_file(folder / f"{n}-tried" / "rl" / "weights" / "adapter_model.safetensors") for n in ("one", "two")]
+    for name, weight in states[0].items():  # Adam makes whole steps of gradients that are all but zero
+        assert torch.dist(weight, states[1][name]) <= 1e-3 * weight.norm(), name
 
 
 def _same_drafter(folder: Path) -> None:
@@ -130,6 +170,8 @@ def _same_drafter(folder: Path) -> None:
             assert abs(one[name] - other[name]) <= 1e-3, name
     states = [MtpModule.load(run / "distill" / "weights" / FOLDER).state_dict() for run in runs]
     assert all(torch.allclose(weight, states[1][name], atol=1e-3) for name, weight in states[0].items())
+    own = list(rows(RunFolder(folder / "two-own").metrics))
+    assert [row["taught"] for row in own] == pytest.approx([1.0, 1.0]), "the teacher read what the student wrote"
     assert len(list((runs[1] / "distill" / "teacher").glob("part-*.parquet"))) == 2, "each process stored its own"
 
 

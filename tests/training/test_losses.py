@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 from training.alignment import ULD, Span, aligned, ends, likelihood, span_sums  # noqa: E402
 from training.examples import IGNORED, Place  # noqa: E402
 from training.head import Head, TokenLogprob, compact, each, spread, summed, token_logprobs  # noqa: E402
-from training.losses import CrossEntropy, TopKL, mtp_sum, mtp_weights, policy, segment_weights  # noqa: E402
+from training.losses import CrossEntropy, TopKL, mtp_sum, mtp_weights, segment_weights  # noqa: E402
 from training.packing import Batch  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("heavy")
@@ -238,22 +237,6 @@ def test_the_sum_over_depths() -> None:
     found = mtp_sum(kd, ce, share=0.9, weight=0.3, mtp_share=0.5, decay=0.5)
     assert found.item() == pytest.approx(0.9 + 0.1 * 4 + 0.3 * (2 / 3 * 3.5 + 1 / 3 * 4.5))
     assert mtp_sum(kd[:1], ce[:1], share=1.0).item() == 1
-
-
-def test_the_policy_loss_clips_where_it_should_and_truncates_the_engine() -> None:
-    ratio = torch.tensor([0.5, 0.5, 1.0, 1.5, 1.5], dtype=torch.float64)
-    advantages = torch.tensor([1.0, -1.0, 2.0, 1.0, -1.0], dtype=torch.float64)
-    old = torch.full((5,), -1.0, dtype=torch.float64)
-    logprobs = (old + ratio.log()).requires_grad_()
-    found = policy(logprobs, old, advantages)
-    expected = torch.tensor([-0.5, 0.8, -2.0, -1.28, 1.5], dtype=torch.float64)
-    torch.testing.assert_close(found.loss, expected)
-    assert found.clipped.tolist() == [False, True, False, True, False]
-    (gradient,) = torch.autograd.grad(found.loss.sum(), logprobs)
-    torch.testing.assert_close(gradient, torch.where(found.clipped, 0.0, -advantages * ratio))
-    engine = old - torch.tensor([0.0, math.log(1.5), math.log(9.0), -math.log(2), 0.0], dtype=torch.float64)
-    weighted = policy(logprobs, old, advantages, engine=engine)
-    torch.testing.assert_close(weighted.loss, expected * torch.tensor([1, 1.5, 2, 0.5, 1], dtype=torch.float64))
 
 
 CUTS = st.lists(st.text("ab é", max_size=3), max_size=8)

@@ -17,6 +17,7 @@ pytest.importorskip("trl")
 
 from transformers import TrainerControl, TrainerState  # noqa: E402
 
+from tests.training.records import question  # noqa: E402
 from tests.training.toy_family import score, tiny, tokenizer, voice  # noqa: E402
 from training.advantages import Groups, normalised  # noqa: E402
 from training.curriculum import Curriculum  # noqa: E402
@@ -204,14 +205,6 @@ def test_trl_behaves_as_the_trainer_relies_on(tmp_path):
     assert torch.equal(seen["theirs"], normalised(seen["rewards"].view(2, 4)).view(-1))
 
 
-def questions(folder: Path) -> None:
-    tasks = (
-        Task(f"q{n}", "question", f"Which letter comes after {letter}?", Provenance("here"), answer=letter)
-        for n, letter in enumerate("abcd")
-    )
-    write(tasks, folder, kind="task", format="jsonl")
-
-
 def job(base: Path, name: str, stop: Stop | None = None, **changes: Any) -> Job:
     settings: dict[str, Any] = {"steps": 2, "prompts": 2, "group": 4, "tokens": 16, "judge": 4, "think": 4, "lr": 1e-2}
     recipe = Recipe(
@@ -230,13 +223,14 @@ def learned(job: Job) -> Any:
     """The stage on its tasks; replies are worth something by their tokens' sum."""
     torch.manual_seed(0)
     loaded = load(job.recipe.model)
-    play, _ = playing(job, loaded)
+    known = tasks(job.recipe.data, job.base)
+    found = playing(job, loaded, known)
 
     def odd(task: Task, written: Any) -> Score:
         return Score(sum(written.drawn.ids) % 7 / 6, 0.0)
 
-    assert isinstance(play, Replies)
-    return learn(job, loaded, tasks(job.recipe.data, job.base), replace(play, score=odd))
+    assert isinstance(found.play, Replies)
+    return learn(job, loaded, known, replace(found, play=replace(found.play, score=odd)))
 
 
 def test_a_figure_that_is_no_number_stops_the_stage_and_leaves_the_checkpoint_before(tmp_path):
@@ -316,7 +310,7 @@ class After(Stop):
 @pytest.mark.parametrize("lora", [Lora(rank=8), None])
 def test_the_stage_learns_stops_and_goes_on_as_if_it_had_not(tmp_path, lora):
     make_model(tmp_path / "model")
-    questions(tmp_path / "tasks")
+    write(map(question, "abcd"), tmp_path / "tasks", kind="task", format="jsonl")
     whole = learned(job(tmp_path, "whole", lora=lora))
     assert whole.finished
     assert whole.weights is not None
@@ -333,5 +327,6 @@ def test_the_stage_learns_stops_and_goes_on_as_if_it_had_not(tmp_path, lora):
     assert kept[0][0]["grad_norm"] > 0
     sample = json.loads((tmp_path / "whole" / "samples.jsonl").read_text().splitlines()[0])
     assert sample["task"].startswith("q")
+    assert (tmp_path / "whole" / "checkpoints" / "rl" / "checkpoint-0" / "curriculum.json").is_file()
     names = {each.name for each in whole.weights.iterdir()}
     assert ("adapter_model.safetensors" if lora else "model.safetensors") in names

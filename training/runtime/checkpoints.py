@@ -10,7 +10,7 @@ import json
 import random
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +99,9 @@ class Checkpoints:
         Raises:
             UserError: what was loaded is not what was saved, or it could not be written.
         """
-        before = {name: _print(tensor) for name, tensor in optimizer.tensors().items()}
-        folder = self.save(0, optimizer, updates)
-        self.read(folder, optimizer, updates)
-        changed = [name for name, tensor in optimizer.tensors().items() if _print(tensor) != before[name]]
-        if self.world.any(bool(changed)):
-            raise UserError(f"a checkpoint does not come back as it was saved ({', '.join(changed[:3])}); try {folder}")
+        with rehearsed(optimizer.tensors, self.world, self.folder.checkpoint(self.stage, 0)):
+            folder = self.save(0, optimizer, updates)
+            self.read(folder, optimizer, updates)
         return folder
 
     def last(self) -> Path | None:
@@ -123,6 +120,16 @@ class Checkpoints:
     def _prune(self) -> None:
         for _, folder in self.folder.checkpoints(self.stage)[: -max(1, self.keep)]:
             shutil.rmtree(folder)
+
+
+@contextmanager
+def rehearsed(tensors: Callable[[], Mapping[str, torch.Tensor]], world: World, folder: Path) -> Iterator[None]:
+    """While a checkpoint is written and read back: raises `UserError` where `tensors` are not what they were."""
+    before = {name: fingerprint(tensor) for name, tensor in tensors().items()}
+    yield
+    changed = [name for name, tensor in tensors().items() if fingerprint(tensor) != before[name]]
+    if world.any(bool(changed)):
+        raise UserError(f"a checkpoint does not come back as it was saved ({', '.join(changed[:3])}); try {folder}")
 
 
 @contextmanager
@@ -147,7 +154,7 @@ def _set_random(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _print(tensor: torch.Tensor) -> tuple[float, float]:
+def fingerprint(tensor: torch.Tensor) -> tuple[float, float]:
     """A fingerprint of this process's part of a tensor: its sum, and one in which places count."""
     local: torch.Tensor = getattr(tensor, "_local_tensor", tensor).detach().double().flatten()
     return float(local.sum()), float((local * torch.arange(1, len(local) + 1, device=local.device)).sum())

@@ -117,13 +117,17 @@ def segment(name: str) -> str:
 
 
 def _begun(job: Job, checkpoints: Checkpoints, optimizer: Optimizer, updates: Updates, loss: Any) -> int:
-    """The step to go on from: a checkpoint's, or 0 with save and load rehearsed and the largest batch tried."""
+    """The step to go on from: a checkpoint's, or 0 with save and load rehearsed; either way the largest batch is tried.
+
+    So the loss is also the first that computes: FSDP2 takes that module for the root.
+    """
     loss.train()
+    job.say(f"{job.stage}: the largest batch first")
+    probe(loss, updates, job.world)
+    optimizer.clear()
     found = checkpoints.load(optimizer, updates) if job.resume else None
     if found is None:
-        job.say(f"{job.stage}: the largest batch first, then a checkpoint there and back")
-        probe(loss, updates, job.world)
-        optimizer.clear()
+        job.say(f"{job.stage}: a checkpoint there and back")
         checkpoints.rehearse(optimizer, updates)
     step = found or 0
     if job.world.main:

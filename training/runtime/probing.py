@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,10 +29,17 @@ def probe(loss: LossModel, updates: Updates, world: World) -> float:
         return 0.0
     batch = batch.to(world.device)
     totals = {name: max(1.0, count) for name, count in loss.counts(batch).items()}
-    try:
+    with largest_batch():
         loss(batch, totals).total.backward()
+    return 0.0 if world.cpu else torch.cuda.max_memory_allocated() / 2**30
+
+
+@contextmanager
+def largest_batch() -> Iterator[None]:
+    """While the largest batch is tried: what says that memory ran out is a `UserError` with advice."""
+    try:
+        yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _SAYS):
             raise
         raise UserError(f"the largest batch does not fit into memory; {ADVICE}") from None
-    return 0.0 if world.cpu else torch.cuda.max_memory_allocated() / 2**30
