@@ -1,12 +1,13 @@
 """Updates of this project and of TRL, turn by turn on the same work: tokens a CPU second and memory, on one thread.
 
-    python benchmarks/train.py [--weights FOLDER] [--cases grpo,sft,rl] [--json FILE]
+    python benchmarks/train.py [--weights FOLDER] [--dtype bfloat16] [--cases grpo,sft,rl] [--json FILE]
     python benchmarks/train.py --device cuda [--cases …]
 
-The model is SmolLM2-135M in bf16. Each side is a process of its own, so that its memory is its own; both are ready
-before the first update, then each makes one in its turn, so that whatever else the machine does hits both alike. The
-first of each kind is not counted. Medians. TRL is used in the best form it documents for a CPU: packed rows, or padded
-batches beside it, no gradient checkpointing on either side.
+The model is SmolLM2-135M in bf16; a CPU without instructions for that is some sixty times slower with it than with
+fp32, which `--dtype float32` takes on both sides. Each side is a process of its own, so that its memory is its own;
+both are ready before the first update, then each makes one in its turn, so that whatever else the machine does hits
+both alike. The first of each kind is not counted. Medians. TRL is used in the best form it documents for a CPU: packed
+rows, or padded batches beside it, no gradient checkpointing on either side.
 
 On a GPU (`benchmarks/train_gpu.py`) this project is measured alone, beside what others published.
 """
@@ -72,8 +73,9 @@ class Line:
 class Player:
     """A side: a process that makes an update when told to."""
 
-    def __init__(self, case: Case, who: str, source: str, folder: Path) -> None:
-        command = [sys.executable, str(HERE / "train_sides.py"), case.case, who, case.shape, source, str(folder / who)]
+    def __init__(self, case: Case, who: str, model: tuple[str, str], folder: Path) -> None:
+        what = (case.case, who, case.shape, *model, str(folder / who))
+        command = [sys.executable, str(HERE / "train_sides.py"), *what]
         self.who, self.updates = who, list[dict[str, Any]]()
         self._log = (folder / f"{who}.log").open("w+")
         environment = os.environ | {
@@ -117,10 +119,10 @@ class Player:
         self._log.close()
 
 
-def played(case: Case, source: str) -> list[Line]:
-    """All updates of a case, each side in its turn."""
+def played(case: Case, model: tuple[str, str]) -> list[Line]:
+    """All updates of a case, each side in its turn; the model is its weights and their dtype."""
     with tempfile.TemporaryDirectory() as folder:
-        players = [Player(case, who, source, Path(folder)) for who in case.sides]
+        players = [Player(case, who, model, Path(folder)) for who in case.sides]
         try:
             going = [player for player in players if player.ready()]
             while going:
@@ -197,6 +199,7 @@ def main() -> None:
     """Measure what was asked for, and print the table."""
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--weights", default="nano", help="a folder, or a name of the catalogue")
+    asked.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     asked.add_argument("--cases", default="grpo,sft,rl")
     asked.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     asked.add_argument("--json", type=Path)
@@ -208,10 +211,10 @@ def _on_cpu(options: argparse.Namespace) -> None:
     chosen = [case for case in CASES if case.case in options.cases.split(",")]
     found: list[Line] = []
     for case in chosen:
-        found += played(case, options.weights)
+        found += played(case, (options.weights, options.dtype))
         for line in said(case, found):
             print(line, file=sys.stderr, flush=True)
-    print(f"{machine()}; one thread, each in its turn\n")
+    print(f"{machine()}; {options.dtype}, one thread, each in its turn\n")
     _print(table(found), options.json, [asdict(one) for one in found])
 
 

@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from training.estimating.marks import MARKS
 from training.examples import IGNORED, Place
 from training.head import Head, LossModel, TokenLogprob, compact
-from training.losses import CrossEntropy, policy
+from training.losses import CrossEntropy
 from training.models.loading import load
 from training.models.lora import adapted
 from training.models.masters import Masters
@@ -59,7 +59,7 @@ class Line:
     peak: float
 
 
-class Clipped:
+class Ratios:
     """The loss of policy gradients as `LossModel` takes it; advantages are 1, old log-probabilities the new ones."""
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -70,8 +70,7 @@ class Clipped:
         """The contribution of a batch."""
         rows, targets = compact(hidden, batch.targets)
         logprobs, _ = each(TokenLogprob(), rows, head, targets)
-        lost = policy(logprobs, logprobs.detach(), torch.ones_like(logprobs)).loss
-        return Losses(lost.sum() / totals["tokens"])
+        return Losses(-(logprobs - logprobs.detach()).exp().sum() / totals["tokens"])
 
 
 def measured(source: str, cases: Sequence[str]) -> list[Line]:
@@ -84,7 +83,7 @@ def measured(source: str, cases: Sequence[str]) -> list[Line]:
     if "grpo" in cases:
         for rows in (2, 32):
             batch = packed(small, rows, PROMPT + REPLY, PROMPT / (PROMPT + REPLY), documents=1)
-            found.append(fitted(f"GRPO update, SmolLM2-135M, {rows} × (960 + 64)", small, batch, Clipped()))
+            found.append(fitted(f"GRPO update, SmolLM2-135M, {rows} × (960 + 64)", small, batch, Ratios()))
     if "rl" in cases:
         found += [step(small, prompts) for prompts in (1, 8)]
     del small
@@ -141,7 +140,7 @@ def operations(model: Any, batch: Batch) -> float:
 
 def step(model: Any, prompts: int) -> Line:
     """A whole step: 8 replies of 64 tokens to each prompt of 960, their reward, the update. Tokens are the rows'."""
-    loss = LossModel(model, Clipped())
+    loss = LossModel(model, Ratios())
     ids = packed(model, prompts, PROMPT, 0.0, documents=1).ids.tolist()
     asks = [Ask(tuple(prompt)) for prompt in ids for _ in range(8)]
 

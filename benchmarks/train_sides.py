@@ -1,6 +1,6 @@
 """One side of `benchmarks/train.py`, in a process of its own: updates of this project, or of TRL, turn by turn.
 
-    python benchmarks/train_sides.py grpo|sft|rl ours|trl|padded SHAPE MODEL FOLDER
+    python benchmarks/train_sides.py grpo|sft|rl ours|trl|padded SHAPE MODEL DTYPE FOLDER
 
 It says when it is ready, makes an update for each line that it reads, and writes what the update took as JSON.
 """
@@ -44,7 +44,7 @@ from training.settings import AdvantageName, ModelTable, Rl
 from training.trl_trainer import CompactTrainer, StepSRPOTrainer, Work, config
 
 ROW = 2048
-ROWS = 5
+ROWS = 3
 """Packed rows of `ROW` tokens that the samples fill, about."""
 PROMPT, REPLY, BATCH = 960, 64, 2
 """The update of reinforcement learning that is measured, in tokens and rows."""
@@ -158,9 +158,10 @@ def formulas(turns: Turns) -> None:
 
 
 def rollouts(loaded: Loaded) -> dict[str, Any]:
-    """What TRL's loss takes: the same for both sides. The old log-probabilities are no real ones, so that the loss is
-    more than the advantages' mean."""
-    ids = torch.tensor(text(loaded)[: BATCH * (PROMPT + REPLY)]).view(BATCH, -1)
+    """What TRL's loss takes: the same for both sides, replies to one prompt, as in a group. The old log-probabilities
+    are no real ones, so that the loss is more than the advantages' mean."""
+    source = torch.tensor(text(loaded)[: PROMPT + BATCH * REPLY])
+    ids = torch.cat([source[:PROMPT].expand(BATCH, -1), source[PROMPT:].view(BATCH, -1)], 1)
     ones = torch.ones_like(ids)
     return {
         "prompt_ids": ids[:, :PROMPT], "prompt_mask": ones[:, :PROMPT],
@@ -330,11 +331,11 @@ CASES = {"grpo": grpo, "sft": sft, "rl": rl}
 
 def main() -> None:
     """Take part in what the arguments say. Libraries print what they like: standard output is for figures alone."""
-    case, who, shape, source, folder = sys.argv[1:]
+    case, who, shape, source, dtype, folder = sys.argv[1:]
     out, sys.stdout = sys.stdout, sys.stderr
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    loaded = load(ModelTable(source=source))
+    loaded = load(ModelTable(source=source, dtype="float32" if dtype == "float32" else "bfloat16"))
     CASES[case](Side(who, shape, loaded, folder, Turns(out)))
 
 

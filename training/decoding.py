@@ -61,11 +61,16 @@ class Shelf(DynamicLayer):  # type: ignore[misc]
 
 def cache_of(model: Any) -> Cache:
     """An empty cache: `Shelf` where all layers see everything, else what transformers has for such a model."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds == {"full_attention"} and not getattr(config, "use_sliding_window", False):
+    if sees_everything(model.config):
         return Cache(layer_class_to_replicate=Shelf)
-    return DynamicCache(config=config)
+    return DynamicCache(config=model.config.get_text_config())
+
+
+def sees_everything(config: Any) -> bool:
+    """Whether every layer of a model attends to all that stands before."""
+    config = config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return kinds == {"full_attention"} and not getattr(config, "use_sliding_window", False)
 
 
 def folded(

@@ -23,8 +23,9 @@ from assistant.errors import UserError
 from training.advantages import TWO_SEGMENTS, Groups, Rules, advantages, balance, by_token
 from training.columns import Columns
 from training.curriculum import Curriculum
-from training.examples import IGNORED, Place
+from training.examples import Place
 from training.head import scoring
+from training.layouts import ORDER, Given, in_order, laid_out
 from training.rewards import outcome
 from training.rollout import Play, Tried, as_trl, row, seats
 from training.runtime.checkpoints import rehearsed
@@ -90,7 +91,8 @@ class Work(Generic[T]):
 
 
 class CompactTrainer(GRPOTrainer):  # type: ignore[misc]
-    """GRPO whose log-probabilities are computed where they count only: by `training.head`, prompts not padded."""
+    """GRPO whose log-probabilities are computed where they count only (`training.head`), and which reads a prompt once
+    for all of its replies in a micro-batch, unpadded (`training.layouts`)."""
 
     def __init__(self, *, chunk: int = 1024, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -123,76 +125,14 @@ class CompactTrainer(GRPOTrainer):  # type: ignore[misc]
         found = []
         for start in range(0, len(input_ids), batch_size or len(input_ids)):
             part = slice(start, start + (batch_size or len(input_ids)))
-            rows = Aligned.of(input_ids[part], attention_mask[part], logits_to_keep)
+            given = Given(input_ids[part], attention_mask[part], logits_to_keep)
+            counts, turns = (None if each is None else each[part] for each in (own, documents))
+            rows = laid_out(given, turns, self.model.config)
             with self.accelerator.autocast():
-                values = model(
-                    **rows.attention(None if documents is None else documents[part], _flat(self.model)),
-                    targets=rows.targets(None if own is None else own[part]),
-                    temperature=self.temperature,
-                )
+                values = model(**rows.attention(), targets=rows.targets(counts), temperature=self.temperature)
             found.append([rows.completions(value) for value in values])
         logprobs, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
         return logprobs, entropies if compute_entropy else None, None
-
-
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """Rows of prompt and completion moved to the left edge, so that causal attention needs no mask for the padding.
-
-    `ids` (B, L) are the tokens and `order` (B, L) where they were; completions begin behind `prompts` (B,) tokens,
-    and began at `edge`. `mask` (B, keep) is theirs.
-    """
-
-    ids: torch.Tensor
-    order: torch.Tensor
-    prompts: torch.Tensor
-    mask: torch.Tensor
-    edge: int
-
-    @classmethod
-    def of(cls, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> Aligned:
-        """From prompts padded on the left and completions of `keep` tokens padded on the right, and their mask."""
-        width = ids.shape[1]
-        prompts = mask[:, : width - keep].sum(-1)
-        completions = mask[:, width - keep :]
-        longest = int((prompts + completions.sum(-1)).max())
-        steps = torch.arange(longest, device=ids.device)
-        order = (steps + (width - keep - prompts)[:, None]) % width
-        return cls(ids.gather(1, order), order, prompts, completions, width - keep)
-
-    def targets(self, own: torch.Tensor | None) -> torch.Tensor:
-        """(B, L): the next token where it is one that counts, by `own` (B, keep); else -100."""
-        counts = self._moved(self.mask if own is None else self.mask * own).bool()
-        targets = torch.full_like(self.ids, IGNORED)
-        targets[:, :-1] = torch.where(counts[:, 1:], self.ids[:, 1:], IGNORED)
-        return targets
-
-    def attention(self, documents: torch.Tensor | None, flat: bool) -> dict[str, Any]:
-        """What a model is called with; positions restart with each document (B, keep) of the completion."""
-        positions = torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
-        if documents is not None and bool((documents > 0).any()):
-            where = self._moved(documents)
-            starts = torch.zeros_like(where, dtype=torch.bool)
-            starts[:, 1:] = where[:, 1:] != where[:, :-1]
-            positions = positions - torch.where(starts, positions, 0).cummax(-1).values
-        ids = self.ids
-        if flat:  # kernels for packed sequences tell documents apart in one row only
-            ids, positions = ids.reshape(1, -1), positions.reshape(1, -1)
-        return {"input_ids": ids, "position_ids": positions, "use_cache": False}
-
-    def completions(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (B, L) at the positions that predict, as those of the completion's tokens (B, keep)."""
-        steps = torch.arange(self.mask.shape[1], device=self.ids.device) - 1
-        place = (self.prompts[:, None] + steps).clamp(0, self.ids.shape[1] - 1)
-        return values.view_as(self.ids).gather(1, place) * self.mask
-
-    def _moved(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (B, keep) of the completion as those of the row (B, L); 0 in prompts."""
-        return torch.nn.functional.pad(values, (self.edge, 0)).gather(1, self.order)
-
-
-def _flat(model: Any) -> bool:
-    return "flash" in str(getattr(model.config, "_attn_implementation", ""))
 
 
 class StepSRPOTrainer(CompactTrainer, Generic[T]):
@@ -276,9 +216,10 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
         rows, reply = self.args.per_device_train_batch_size, self._rl.tokens
         whole = torch.ones((rows, self._work.longest), dtype=torch.long, device=self.accelerator.device)
         prompt, completion = whole[:, :-reply], whole[:, -reply:]
+        different = prompt + torch.arange(rows, device=whole.device)[:, None]
         nothing = torch.zeros(completion.shape, device=whole.device)
         return {
-            "prompt_ids": prompt, "prompt_mask": prompt, "completion_ids": completion, "completion_mask": completion,
+            "prompt_ids": different, "prompt_mask": prompt, "completion_ids": completion, "completion_mask": completion,
             "tool_mask": completion, "documents": 0 * completion, "advantages": nothing, "old_per_token_logps": nothing,
             "num_items_in_batch": completion.sum(),
         }  # fmt: skip
@@ -305,6 +246,15 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
         self._extras = {name: [each[name] for each in inputs] for name in ("documents", "places")}
         return rewards
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's micro-batches, which it shuffles, with the replies to a prompt beside each other again."""
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is before or self._buffered_inputs is None:
+            return inputs
+        self._buffered_inputs = in_order(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         """TRL's batch with our advantages (B, T), the sampler's log-probabilities, documents and places."""
         out: dict[str, Any] = super()._generate_and_score_completions(inputs)
@@ -312,6 +262,7 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
         width, device = out["completion_ids"].shape[1], out["completion_ids"].device
         for name, values in self._extras.items():
             out[name] = torch.tensor([[*each, *[0] * (width - len(each))] for each in values], device=device)
+        out[ORDER] = torch.arange(len(out["completion_ids"]), device=device)
         groups = self._columns.groups(self._work.weights)
         self._note(groups)
         out["advantages"] = self._advantages(groups, out)

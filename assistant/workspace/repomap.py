@@ -61,10 +61,16 @@ class Found:
 
 
 class RepoMap:
-    """The map of one repository. `cache_folder` None keeps nothing on disk. May be used from several threads."""
+    """The map of one repository. `cache_folder` None keeps nothing on disk. May be used from several threads.
 
-    def __init__(self, workspace: Workspace, cache_folder: Path | None, *, processes: int = _PROCESSES) -> None:
+    Without `hears` it looks at every file each time: what it then says is never a moment old.
+    """
+
+    def __init__(
+        self, workspace: Workspace, cache_folder: Path | None, *, processes: int = _PROCESSES, hears: bool = True
+    ) -> None:
         self._workspace = workspace
+        self._hears = hears
         self._processes = processes
         self._cache = TagCache(cache_folder, workspace.root)
         self._lock = threading.Lock()
@@ -123,7 +129,7 @@ class RepoMap:
 
     def watch(self) -> None:
         """From now on hear of changes from the system instead of looking at every file. Needs `close`."""
-        if self._watch is None:
+        if self._watch is None and self._hears:
             self._watch = Watch(self._workspace.root)
 
     def close(self) -> None:

@@ -135,6 +135,14 @@ async def test_events_tell_of_changes(root, tmp_path):
         repo_map.close()
 
 
+async def test_a_map_that_does_not_hear_is_never_a_moment_old(root, tmp_path):
+    repo_map = RepoMap(Workspace(root), None, hears=False)
+    repo_map.watch()
+    for number in range(5):
+        (root / "shop/base.py").write_text(f"class Told{number}: pass\n")
+        assert (await repo_map.find(f"Told{number}")).definitions
+
+
 def test_of_what_is_heard_only_what_may_be_ours_is_kept(tmp_path):
     watch = Watch(tmp_path)
     try:

@@ -31,7 +31,7 @@ from training.runtime.job import Outcome
 from training.runtime.stopping import Stop
 from training.runtime.world import World
 from training.settings import DataTable, Hardware, Recipe
-from training.supply import expect_gpus, expect_tasks, supply
+from training.supply import advise, expect_gpus, expect_tasks, supply
 
 ORDER = ("coldstart", "rl", "export")
 SETTINGS = Recipe(name="small", stages=ORDER, data=DataTable(samples="samples", tasks="samples"))
@@ -222,6 +222,19 @@ def test_prepare_makes_the_data_and_the_files(code, monkeypatch, capsys):
 def test_data_that_nothing_makes_are_named(tmp_path):
     with pytest.raises(UserError, match=r"samples is not there .* make it with `kat train data`"):
         supply(SETTINGS.data, tmp_path, print)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cpu", "flags", "told"),
+    [
+        ("bfloat16", True, {"avx2"}, 1), ("bfloat16", True, {"avx2", "avx512_bf16"}, 0),
+        ("float32", True, {"avx2"}, 0), ("bfloat16", False, {"avx2"}, 0), ("bfloat16", True, set(), 0),
+    ],
+)  # fmt: skip
+def test_who_would_wait_for_emulated_numbers_is_told(dtype, cpu, flags, told):
+    recipe, lines = replace(SETTINGS, model=replace(SETTINGS.model, dtype=dtype)), []
+    advise(recipe, cpu, lines.append, frozenset(flags))
+    assert [("--set model.dtype=float32" in line) for line in lines] == [True] * told
 
 
 def test_gpus_and_tasks_are_missed_before_anything_is_loaded(tmp_path):

@@ -334,6 +334,8 @@ def _patch(old, new):
         ("assert {(1, 2), ...} == set()", False),
         ("Extra items in the left set:\n(1, None)", False),
         (f"at {datetime.now(UTC).date().isoformat()}", False),
+        ("E   + <Cart object at 0x7ff00a>\nE   ?                     ^^\n", False),
+        ("E   + [1, 2]\nE   ?     ^\n", True),
     ],
 )
 def test_output_that_would_differ_is_not_used(tmp_path: Path, shown: str, holds: bool) -> None:

@@ -169,8 +169,11 @@ def test_replies_are_written_before_activations_are_kept():
 
 @pytest.mark.parametrize(
     ("flags", "dtype", "reached"),
-    [({"amx_bf16"}, "bfloat16", 460e9), ({"amx_bf16"}, "float32", 30e9), (set(), "bfloat16", 60e9)],
-)
+    [
+        ({"amx_bf16"}, "bfloat16", 460e9), ({"amx_bf16"}, "float32", 30e9), (set(), "bfloat16", 60e9),
+        ({"avx2"}, "bfloat16", 2e9), ({"avx2"}, "float32", 60e9),
+    ],
+)  # fmt: skip
 def test_cores_are_reckoned_by_what_they_can_do(flags, dtype, reached):
     assert speed.cpu_device(2, frozenset(flags), dtype).flops == reached
 

@@ -150,6 +150,7 @@ def test_ratios_to_another_engine_are_truncated_token_by_token(tmp_path):
     ("name", "arguments"),
     [
         ("compute_loss", ["self", "model", "inputs", "return_outputs", "num_items_in_batch"]),
+        ("_prepare_inputs", ["self", "generation_batch"]),
         ("_calculate_rewards", ["self", "inputs", "prompts", "completions", "completion_ids_list"]),
         ("_generate_and_score_completions", ["self", "inputs"]),
         ("_compute_loss", ["self", "model", "inputs"]),
@@ -190,6 +191,7 @@ def test_trl_behaves_as_the_trainer_relies_on(tmp_path):
             return super()._advantages(groups, out)
 
         def _compute_loss(self, model: Any, inputs: Any) -> Any:
+            seen.setdefault("order", []).extend(inputs["order"].tolist())
             seen["batch"] = {name: tuple(value.shape) for name, value in inputs.items()}
             return super()._compute_loss(model, inputs)
 
@@ -199,6 +201,7 @@ def test_trl_behaves_as_the_trainer_relies_on(tmp_path):
     assert seen["rewards"].shape == (8, 1)
     assert {"sampling_per_token_logps", "tool_mask", "completion_mask", "num_items_in_batch"} <= seen["out"]
     assert seen["lengths"] == [sum(each) for each in seen["own"]]
+    assert seen["order"] == [*range(8)] * 2  # a group's replies beside each other, although TRL shuffles
     width = seen["batch"]["completion_ids"][1]
     for name in ("advantages", "old_per_token_logps", "documents", "places", "tool_mask"):
         assert seen["batch"][name] == (4, width), name  # split into micro-batches with everything else

@@ -24,7 +24,7 @@ from training.launch import commands
 from training.recipe import build, layers, literal, shown
 from training.runtime.folder import RunFolder
 from training.settings import Export, Recipe, StageName
-from training.supply import asked, expect_gpus, expect_tasks, expect_weights, missing, supply
+from training.supply import advise, asked, expect_gpus, expect_tasks, expect_weights, missing, supply
 
 TOGETHER = 5.0
 """Seconds in which several signals are one, where launchers and Slurm hand it on; our choice."""
@@ -196,6 +196,7 @@ def _here(found: Read, folder: RunFolder, weights: Path | None, *, kept: bool = 
     if kept:
         expect_gpus(found.recipe, world.cpu)
     say = _speaking(folder) if world.main else _silent
+    advise(found.recipe, world.cpu, say)
     with Stop(say, TOGETHER if world.size > 1 else 0.0) as stop:
         way = pipeline.Way(folder, found.base, world, stop, say, weights)
         outcome = pipeline.run(found.recipe, way, about(found, weights) if kept else None)

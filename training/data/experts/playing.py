@@ -331,7 +331,7 @@ def stand(source: Source, base: Path, test: str = "") -> Iterator[Stand]:
         sandbox = Steady.over(detect(root, environ=environ), places)
         journal = _Quiet.create(folder / "sessions", root, INFO)
         stack.callback(journal.close)
-        found = RepoMap(workspace, folder / "maps")
+        found = RepoMap(workspace, folder / "maps", hears=False)
         stack.callback(found.close)
         yield Stand(source.name, base, workspace, sandbox, command, journal, folder / "maps", found)
 

@@ -26,6 +26,9 @@ _UNORDERED = re.compile(
 """A set that is shown in an order which may hang on addresses: by these None (before Python 3.12), functions, classes
 and most objects are hashed; and what was cut out of a set could be one of them."""
 
+_MARKED = re.compile(r"0x[0-9a-f]{6,16}[^\n]*\n[E ]*\? [ +^-]+$", re.MULTILINE)
+"""A line of a diff below which pytest marks what differs, and an address does."""
+
 
 class Astray(Exception):
     """The episode did not go as its expert had it, so that nothing of it is used."""
@@ -60,6 +63,8 @@ class Steady(Sandbox):
             raise Astray("a command took too long")
         if _UNORDERED.search(result.output):
             raise Astray("a set is shown whose order is another each time")
+        if _MARKED.search(result.output):
+            raise Astray("a diff marks where addresses differ")
         if _of_now(datetime.now(UTC)).search(result.output):
             raise Astray("the time of day is shown")
         seconds = round(rng(0, "seconds", key).uniform(0.3, 4.0), 2)
