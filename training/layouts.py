@@ -31,7 +31,7 @@ class Given:
     @property
     def edge(self) -> int:
         """Where replies begin."""
-        return self.ids.shape[1] - self.keep
+        return int(self.ids.shape[1]) - self.keep
 
     @property
     def prompts(self) -> Tensor:
@@ -169,9 +169,9 @@ class Shared:
             for column, values in zip(columns, (ids, positions, segments), strict=True):
                 column.append(values)
         fillers = (lines[0][given.edge - 1], 0, -1)
-        made = [_table(column, filler, given.ids) for column, filler in zip(columns, fillers, strict=True)]
+        made = (_table(column, filler, given.ids) for column, filler in zip(columns, fillers, strict=True))
         places = given.ids.new_tensor([where[row] for row in range(len(lines))])
-        return cls(given, *made, places[:, 0], places[:, 1])
+        return cls(given, *made, *places.T)
 
     def attention(self) -> dict[str, Any]:
         """Tokens, positions, and a mask (R, 1, T, T) of what each sees."""

@@ -248,11 +248,12 @@ class StepSRPOTrainer(CompactTrainer, Generic[T]):
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """TRL's micro-batches, which it shuffles, with the replies to a prompt beside each other again."""
-        before = self._buffered_inputs
+        before: Any = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
-        if self._buffered_inputs is before or self._buffered_inputs is None:
+        batches: Any = self._buffered_inputs
+        if batches is before or batches is None:
             return inputs
-        self._buffered_inputs = in_order(self._buffered_inputs)
+        self._buffered_inputs: Any = in_order(batches)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
