@@ -6,7 +6,7 @@
 The model is SmolLM2-135M in bf16; a CPU without instructions for that is some sixty times slower with it than with
 fp32, which `--dtype float32` takes on both sides. Each side is a process of its own, so that its memory is its own;
 both are ready before the first update, then each makes one in its turn, so that whatever else the machine does hits
-both alike. The first of each kind is not counted. Medians. TRL is used in the best form it documents for a CPU: packed
+both alike. The first of each kind is not counted. Seconds are medians, speeds of all together. TRL is used in the best form it documents for a CPU: packed
 rows, or padded batches beside it, no gradient checkpointing on either side.
 
 On a GPU (`benchmarks/train_gpu.py`) this project is measured alone, beside what others published.
@@ -57,7 +57,7 @@ NAMES = {"ours": "ours", "trl": "TRL", "padded": "TRL, padded"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the table: medians of one kind of update of one side. `seconds` are of CPU."""
+    """A line of the table, of one kind of update of one side. `seconds` are of CPU, the median."""
 
     case: str
     what: str
@@ -136,7 +136,7 @@ def played(case: Case, model: tuple[str, str]) -> list[Line]:
 
 
 def lines(case: Case, player: Player) -> Iterator[Line]:
-    """The medians of each kind of update; the first is left out, but for the loss."""
+    """The figures of each kind of update; the first is left out, but for the loss."""
     for what in dict.fromkeys(update["what"] for update in player.updates):
         every = [update for update in player.updates if update["what"] == what]
         some = every[1:] or every
@@ -147,8 +147,8 @@ def lines(case: Case, player: Player) -> Iterator[Line]:
             what,
             player.who,
             statistics.median(one["cpu"] for one in some),
-            statistics.median(one["tokens"] / one["cpu"] for one in some),
-            statistics.median(one["graded"] / one["cpu"] for one in some),
+            sum(one["tokens"] for one in some) / sum(one["cpu"] for one in some),
+            sum(one["graded"] for one in some) / sum(one["cpu"] for one in some),
             max(one["peak"] for one in some),
             sum(one["loss"] * one["graded"] for one in every) / sum(one["graded"] for one in every),
             len(some),

@@ -44,7 +44,7 @@ from training.settings import AdvantageName, ModelTable, Rl
 from training.trl_trainer import CompactTrainer, StepSRPOTrainer, Work, config
 
 ROW = 2048
-ROWS = 3
+ROWS = 4
 """Packed rows of `ROW` tokens that the samples fill, about."""
 PROMPT, REPLY, BATCH = 960, 64, 2
 """The update of reinforcement learning that is measured, in tokens and rows."""

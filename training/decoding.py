@@ -16,6 +16,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from training.attending import NAME, sees_everything
+
 _ROOM = 64
 """Tokens that a cache gets room for at once, at least; our choice."""
 _NAME = "kat_folded"
@@ -66,13 +68,6 @@ def cache_of(model: Any) -> Cache:
     return DynamicCache(config=model.config.get_text_config())
 
 
-def sees_everything(config: Any) -> bool:
-    """Whether every layer of a model attends to all that stands before."""
-    config = config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return kinds == {"full_attention"} and not getattr(config, "use_sliding_window", False)
-
-
 def folded(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
@@ -105,7 +100,7 @@ def decoding(model: Any, root: Any = None) -> Iterator[None]:
         stack.callback(setattr, config, "_attn_implementation", attention)
         stack.enter_context(_gathered(root or model))
         model.eval()
-        config._attn_implementation = _NAME if attention == "sdpa" else attention  # noqa: SLF001
+        config._attn_implementation = _NAME if attention in ("sdpa", NAME) else attention  # noqa: SLF001
         yield
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.attending import attend_by_document
 from training.drafting import States, rows
 from training.examples import IGNORED
 from training.head import Head, head_of, last_hidden, summed
@@ -48,6 +49,7 @@ class Distilling(nn.Module):  # type: ignore[misc]
     def __init__(self, model: Any, settings: Distill, module: MtpModule | None = None, *, depth: int = 3,
                  decay: float = 0.6) -> None:  # fmt: skip
         super().__init__()
+        attend_by_document(model)
         self.alone = settings.drafter_only
         self.model = model.requires_grad_(False) if self.alone else model
         self.module = module

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from assistant.errors import UserError
+from training.attending import NAME, attend_by_document
 from training.examples import IGNORED
 from training.packing import Batch
 from training.projection import CHUNK as CHUNK
@@ -113,8 +114,10 @@ def head_of(model: Any, temperature: float = 1.0) -> Head:
 def last_hidden(model: Any, batch: Batch) -> Tensor:
     """The last hidden states (B, T, H), behind the last norm; documents of a row do not see each other."""
     decoder = backbone(model)
-    kwargs = batch.attention
-    if "flash" in str(getattr(decoder.config, "_attn_implementation", "")):
+    kwargs, attention = batch.attention, str(getattr(decoder.config, "_attn_implementation", ""))
+    if attention == NAME:
+        kwargs["document_lengths"] = batch.lengths
+    if "flash" in attention:
         kwargs = {name: _in_one_row(value) for name, value in kwargs.items()}  # it tells them apart in one row only
     found = decoder(**kwargs).last_hidden_state
     return found.view(*batch.ids.shape, -1)
@@ -136,6 +139,7 @@ class LossModel(nn.Module):  # type: ignore[misc]
 
     def __init__(self, model: Any, objective: Objective, temperature: float = 1.0) -> None:
         super().__init__()
+        attend_by_document(model)
         self.model = model
         self._objective = objective
         self._temperature = temperature

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from training.decoding import sees_everything
+from training.attending import sees_everything
 from training.examples import IGNORED
 
 ORDER = "order"

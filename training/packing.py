@@ -54,6 +54,11 @@ class Batch:
         return float((self.documents != PADDING).float().mean())
 
     @property
+    def lengths(self) -> tuple[tuple[int, ...], ...]:
+        """The lengths of each row's documents; padding at its end is one more."""
+        return tuple(tuple(row.unique_consecutive(return_counts=True)[1].tolist()) for row in self.documents)
+
+    @property
     def attention(self) -> dict[str, Any]:
         """What a model of transformers is called with.
 

@@ -16,6 +16,7 @@ from tests.tiny import NEEDS_TORCH, make_model
 
 torch = pytest.importorskip("torch")
 
+from training.attending import NAME, attend_by_document  # noqa: E402
 from training.examples import IGNORED, Example, Place  # noqa: E402
 from training.head import (  # noqa: E402
     LossModel,
@@ -119,8 +120,14 @@ def loaded(folder: Path, attention: str = "sdpa") -> Any:
 def test_packed_logits_are_those_of_each_document_alone(folder: Path, attention: str) -> None:
     model, some = loaded(folder, attention).train(), examples(17, 23, 5, 31, 11)
     batch = collate([some[:3], some[3:]], pad_id=0, width=50)
+    assert batch.lengths == ((17, 23, 5, 5), (31, 11, 8))
     with torch.no_grad():
         packed = head_of(model).logits(last_hidden(model, batch).view(-1, 32)).view(2, 50, -1)
+        attend_by_document(model)
+        assert model.config._attn_implementation == (NAME if attention == "sdpa" else attention)
+        by_document = head_of(model).logits(last_hidden(model, batch).view(-1, 32)).view(2, 50, -1)
+        there = batch.documents != PADDING
+        assert (packed[there] - by_document[there]).abs().max() < 1e-4
         leaks = model(input_ids=batch.ids, position_ids=batch.positions, use_cache=True).logits
         for row, line in enumerate((some[:3], some[3:])):
             start = 0
