@@ -6,8 +6,8 @@
 The model is SmolLM2-135M in bf16; a CPU without instructions for that is some sixty times slower with it than with
 fp32, which `--dtype float32` takes on both sides. Each side is a process of its own, so that its memory is its own;
 both are ready before the first update, then each makes one in its turn, so that whatever else the machine does hits
-both alike. The first of each kind is not counted. Seconds are medians, speeds of all together. TRL is used in the best form it documents for a CPU: packed
-rows, or padded batches beside it, no gradient checkpointing on either side.
+both alike. The first of each kind is not counted. Seconds are medians, speeds of all together. TRL is used in the best
+form it documents for a CPU: packed rows, or padded batches beside it, no gradient checkpointing on either side.
 
 On a GPU (`benchmarks/train_gpu.py`) this project is measured alone, beside what others published.
 """
