@@ -192,7 +192,7 @@ def said(case: Case, found: Sequence[Line]) -> Iterator[str]:
     by_kind = {one.what: 1 / one.graded for one in found if one.case == case.title and one.side == "ours"}
     if "advantages, step_srpo" in by_kind:
         more = (by_kind["advantages, step_srpo"] - by_kind["advantages, grpo"]) / by_kind["update"]
-        yield f"advantages by segment add {more:.3%} to GRPO's update (wanted: under 1 %)"
+        yield f"advantages by segment add {more:.5%} to GRPO's update (wanted: under 1 %)"
 
 
 def main() -> None:

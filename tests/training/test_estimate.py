@@ -183,8 +183,8 @@ def test_gpus_reach_a_share_of_their_peak():
 
 
 def test_wording():
-    assert [duration(each) for each in (0.5, 59, 150, 7_000, 90_000, 900_000)] == [
-        "0.5 s", "59 s", "2.5 min", "117 min", "25 h", "10 days"
+    assert [duration(each) for each in (0.5, 59, 112, 150, 7_000, 90_000, 900_000)] == [
+        "0.5 s", "59 s", "112 s", "2.5 min", "117 min", "25 h", "10 days"
     ]  # fmt: skip
     recipe = read(Path("kat-dev-32b-lora")).recipe
     told = "\n".join(lines(recipe, estimate(recipe, Path(), HERE)))
