@@ -36,7 +36,7 @@ COLD, BATCH = 620, 128
 """Updates of the cold start and replies in each: it ends while a thought still goes wrong at times."""
 FORCED = 0.2
 """Share of replies of the cold start whose mode is prefilled, as it is in use."""
-RULES = Rl(prompts=16, group=8, tokens=32, judge=6, think=20, lr=2e-4, warmup=10, hard=0.1, temperature=1.0)
+RULES = Rl(prompts=16, group=8, tokens=32, judge=6, think=20, lr=1e-4, warmup=10, hard=0.1, temperature=1.0)
 
 
 @dataclass(frozen=True, slots=True)
