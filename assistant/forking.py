@@ -28,6 +28,7 @@ from assistant.safety.sanitize import sanitize
 from assistant.sessions import Journal, read, undamaged
 from assistant.sessions.replay import whole_output
 from assistant.step import StepRunner
+from assistant.stopping import Stopped
 from assistant.think import Policy, ThinkDecision
 from assistant.tools.base import NoHost, Tool, ToolContext, ToolError
 from assistant.tools.registry import TOOLS
@@ -67,7 +68,10 @@ async def forking(runner: StepRunner, step: int, think: ThinkRequest) -> AsyncGe
         yield Notice("info", _said(found.record, asked, tree))
         if found.model != runner.info.model:
             yield Notice("warning", f"Step {step} was by {found.model}; {runner.info.model} runs it again.")
-        state, other = await _other(runner, found, records, tree, asked)
+        try:
+            state, other = await _other(runner, found, records, tree, asked)
+        except Stopped:  # before the model was asked
+            runner.stop.set()
         if runner.stop.is_set():
             yield Notice("info", f"Stopped; step {step} was not run again.")
             return

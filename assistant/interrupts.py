@@ -22,7 +22,8 @@ def listen() -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`. Interrupted, it raises KeyboardInterrupt, whatever went wrong on the way out."""
+    """As `asyncio.run`. Interrupted, it raises KeyboardInterrupt, whatever went wrong on the way out, and also where
+    something on the way took the interrupt for its own and went on."""
     import asyncio  # not above: `kat --version` does not wait for it
 
     return asyncio.run(_hearing(main))
@@ -53,12 +54,21 @@ async def _hearing(main: Coroutine[Any, Any, T]) -> T:
     if _dropped:
         signal.raise_signal(signal.SIGINT)
     try:
-        return await main
+        found = await main
     except Exception as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # a child had the Ctrl-C too, and what it says of that came first
+        if _cancelled():  # a child had the Ctrl-C too, and what it says of that came first
             raise asyncio.CancelledError from error
         raise
+    if _cancelled():
+        raise asyncio.CancelledError
+    return found
+
+
+def _cancelled() -> bool:
+    import asyncio
+
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())
 
 
 def _note(unraisable: sys.UnraisableHookArgs) -> None:

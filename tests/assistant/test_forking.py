@@ -213,6 +213,16 @@ async def test_an_engine_that_refuses_is_one_notice_and_nothing_is_kept(session)
         assert not any(each["kind"] == "fork" for each in s.journal)
 
 
+async def test_a_fork_that_is_stopped_before_the_model_is_asked_says_so(session):
+    async with session({"reply": reply("", READ)}, DONE, DONE) as s:
+        await s.say("go")
+        events = []
+        async for event in s.pilot.fork(1, OFF):
+            events.append(event)
+            s.pilot.stop()
+        assert "Stopped" in events[-1].text
+
+
 async def test_stop_ends_a_fork_at_once(session):
     slow = other(answer="word " * 500) | {"chunk": 5, "pause": 0.01}
     async with session(slow, {"reply": reply("", READ)}, DONE, DONE) as s:

@@ -109,6 +109,14 @@ WAITS = """
 async def main():
     await asyncio.sleep(30)
 """
+SWALLOWED = """
+async def main():
+    signal.raise_signal(signal.SIGINT)
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        print("goes on", flush=True)
+"""
 RUN = "try:\n    interrupts.run(main())\nexcept KeyboardInterrupt:\n    print('heard')"
 HELD = """
 try:
@@ -122,8 +130,13 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     ("code", "out"),
-    [(DROPPED + WAITS + RUN, "goes on\nheard\n"), (CHILD_SPOKE_FIRST + RUN, "heard\n"), (HELD, "goes on\nheard\n")],
-    ids=["dropped in a finaliser", "an error on the way out", "held"],
+    [
+        (DROPPED + WAITS + RUN, "goes on\nheard\n"),
+        (CHILD_SPOKE_FIRST + RUN, "heard\n"),
+        (SWALLOWED + RUN, "goes on\nheard\n"),
+        (HELD, "goes on\nheard\n"),
+    ],
+    ids=["dropped in a finaliser", "an error on the way out", "swallowed", "held"],
 )
 def test_what_python_drops_is_heard_all_the_same(code, out):
     done = said(code)

@@ -71,7 +71,7 @@ class Forks:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)  # it may be starting still
         self._process.stdout.close()
         self._folder.cleanup()
 

@@ -127,7 +127,7 @@ def test_interrupted_it_leaves_nothing_behind(repository, serve, tmp_path, stage
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=20)
     found = json.loads(out.splitlines()[-1])
-    assert running.returncode == 130, err
+    assert running.returncode == 130, (found, err)
     assert found["status"] in ("error", "not_fixed")
     assert "Traceback" not in err
     assert git(repository, "status", "--porcelain") == status
