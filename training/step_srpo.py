@@ -109,7 +109,8 @@ def playing(job: Job, loaded: Loaded, known: Mapping[str, Task]) -> Playing:
         context = min(CONTEXT, getattr(loaded.model.config, "max_position_embeddings", CONTEXT))
         episodes = Episodes(draws, voice, single.context, single.sources, rl, limits, context, job.folder.say)
         play = mixed(replies, episodes, rl.episodes, recipe.seed)
-        longest = max(longest, context)  # later turns add to it what is new in them; our choice
+        if not job.world.cpu:  # minutes on a CPU, where memory that is short is no error but the end of the process
+            longest = max(longest, context)  # later turns add to it what is new in them; our choice
     return Playing(synced(play, server, loaded, job) if server else play, server is not None, longest)
 
 
