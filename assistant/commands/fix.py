@@ -72,6 +72,4 @@ def fix(
     request = FixRequest(repo, settings, test, None, allow_test_edits, timeout, rules, strategy=strategy, **limits)
     wanted = Wanted(request, issue, issue_file, instance)
     delivery = Delivery(apply, branch, patch, report, predictions, show_suspects, ci, json_)
-    if tasks is None:
-        return fix_one(wanted, delivery)
-    return fix_many(wanted, delivery, Batch(tasks, jobs, out, again))
+    return fix_many(wanted, delivery, Batch(tasks, jobs, out, again)) if tasks else fix_one(wanted, delivery)
