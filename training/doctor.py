@@ -16,9 +16,9 @@ from assistant.doctor.finding import Finding
 from assistant.errors import UserError
 from model.serving.hardware.devices import find_machine
 from model.serving.hardware.gpus import gpu_type
+from model.serving.hardware.processor import UNITS, cpu_flags
 from model.serving.plan import GIB, Gpu
 from training.estimate import DEFAULT_GPU, StageEstimate, cores, estimate
-from training.estimating.speed import CORES, cpu_flags
 from training.places import place
 from training.settings import Hardware, Recipe
 from training.supply import asked
@@ -73,7 +73,7 @@ def processor(environ: Mapping[str, str]) -> Iterator[Finding]:
     crowded = busy > BUSY * count
     advice = "set hardware.threads = 1: two threads that wait for others were 3 to 6 times slower than one"
     yield Finding("cores", None if crowded else True, others, advice if crowded else None)
-    units = sorted(cpu_flags() & set(CORES))
+    units = sorted(cpu_flags() & set(UNITS))
     slow = 'set model.dtype = "float32" for runs without a GPU; bf16 is emulated here'
     yield Finding("bf16", True if units else None, ", ".join(units) or "no units for it", None if units else slow)
     yield allocator(environ)

@@ -14,10 +14,11 @@ from assistant.errors import UserError
 from model.architecture import Architecture
 from model.serving.hardware.gpus import gpu_type
 from model.serving.hardware.memory import free_memory
+from model.serving.hardware.processor import cpu_flags
 from model.serving.plan import GIB
 from training.estimating.memory import Part, parts
 from training.estimating.shapes import base_shape
-from training.estimating.speed import Device, Pace, cpu_device, cpu_flags, gpu_device, pace, updates
+from training.estimating.speed import Device, Pace, cpu_device, gpu_device, pace, updates
 from training.estimating.weights import Weights, weights
 from training.settings import Fit, Hardware, ModelTable, Recipe, StageName
 

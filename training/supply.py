@@ -9,7 +9,7 @@ from pathlib import Path
 from assistant.errors import Exit, UserError
 from model.catalog import known
 from model.pull import is_pulled
-from training.estimating.speed import cpu_flags, emulates
+from model.serving.hardware.processor import cpu_flags, emulates_bf16
 from training.recipe import literal
 from training.settings import DataTable, ModelTable, Recipe
 
@@ -36,7 +36,7 @@ def expect_gpus(recipe: Recipe, cpu: bool) -> None:
 
 def advise(recipe: Recipe, cpu: bool, say: Callable[[str], None], flags: frozenset[str] | None = None) -> None:
     """Say where a run would be slow for a reason that its user can take away. `flags` are those of this machine."""
-    if cpu and recipe.model.dtype == "bfloat16" and emulates(cpu_flags() if flags is None else flags):
+    if cpu and recipe.model.dtype == "bfloat16" and emulates_bf16(cpu_flags() if flags is None else flags):
         say("this CPU emulates bf16, some sixty times slower than fp32; take that with --set model.dtype=float32")
 
 

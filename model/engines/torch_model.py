@@ -20,6 +20,7 @@ from model.engines.detokenizer import Detokenizer
 from model.engines.llama import cores
 from model.engines.torch_draw import Draw, Sampler
 from model.engines.torch_tokens import Tokens
+from model.serving.hardware.processor import cpu_flags, emulates_bf16
 from model.serving.logprobs import Scored
 
 READ_CPU, READ_GPU = 64, 2048
@@ -179,6 +180,8 @@ def _loaded(options: TorchOptions) -> tuple[Any, Any]:
             model = model.to(_device(options.device_map))
         if options.adapter:
             model = _adapted(model, options.adapter)
+        if model.device.type == "cpu" and model.dtype == torch.bfloat16 and emulates_bf16(cpu_flags()):
+            model = model.float()
     except EngineRefused:
         raise
     except Exception as error:  # what a broken file makes of the libraries is of many kinds

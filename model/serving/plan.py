@@ -46,6 +46,8 @@ class Machine:
     """Main memory that is free, in GiB."""
     cores: int | None = None
     nodes: int = 1
+    bits: int = 16
+    """Of the numbers that its cores compute with: 32 where they have no units for bf16."""
 
 
 @dataclass(frozen=True, slots=True)

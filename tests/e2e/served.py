@@ -22,6 +22,9 @@ PATIENCE = 240.0
 CONTEXT = 32_768
 """Four times what the model was trained on: what it makes of it does not matter, how the server works with it does."""
 
+USERS = CONTEXT // 8_192
+"""Contexts of the model that the cache has room for, so that one of `CONTEXT` tokens fits."""
+
 IN_ENGINE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 """The model in the engine's process, as on one GPU, and in one thread.
 
@@ -75,7 +78,8 @@ def served_by(forks, runner, *more, **extra):
     with tempfile.TemporaryDirectory(prefix="kat", ignore_cleanup_errors=True) as name:
         home = Path(name)
         socket, environ = home / "s.sock", environment(home, **extra)
-        command = [*KAT, "serve", "nano", "--runner", runner, "--socket", str(socket), *(("--", *more) if more else ())]
+        command = [*KAT, "serve", "nano", "--runner", runner, "--socket", str(socket), "--users", str(USERS)]
+        command += ["--", *more] if more else []
         # On one core llama.cpp makes one thread; two wait long for each other where other tests run as well.
         place = {"preexec_fn": _on_one_core} if runner == "llama" else {}
         log = (home / "serve.log").open("wb")

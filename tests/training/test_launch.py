@@ -73,6 +73,7 @@ _STAND_INS = {
         for ((task = 0; task < count; task++)); do SLURM_NODEID=$task "$@" || exit; done
         exit "${CODE:-0}" """,
     "accelerate": """
+        while [ -n "${AWAITED:-}" ] && [ ! -s "$OUT/$AWAITED" ]; do sleep 0.05; done
         printf "%s\\0" "$TORCH_ELASTIC_SHUTDOWN_TIMEOUT" "$DO_NOT_TRACK" > "$OUT/settings"
         printf "%s\\0" "$@" > "$OUT/node$SLURM_NODEID" """,
     "kat": 'printf "%s\\0" "$CUDA_VISIBLE_DEVICES" "$@" > "$OUT/server"; exec sleep 20',
@@ -112,7 +113,7 @@ def test_each_node_starts_its_part_and_meets_at_the_first(tmp_path):
 
 def test_the_server_starts_beside_and_ends_with_the_job_whose_code_counts(tmp_path):
     script = slurm.script(recipe("kat-dev-32b-lora"), tmp_path, "1.2.3")
-    tasks, done = ran(tmp_path, script, CODE="7")
+    tasks, done = ran(tmp_path, script, CODE="7", AWAITED="server")
     assert done.returncode == 7, done.stderr
     assert tasks["server"][:4] == ["6,7", "serve", "start", "KAT-Dev-32B"]
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 from model.architecture import Architecture
 from model.serving.fitting.cost import MATH, READ
 from model.serving.hardware.gpus import GpuType
+from model.serving.hardware.processor import emulates_bf16
 from training.estimating.memory import PROMPT, row_of
 from training.estimating.weights import Weights, block
 from training.settings import Distill, Fit, Recipe, Rl, StageName
@@ -75,26 +75,12 @@ def gpu_device(kind: GpuType) -> Device:
 def cpu_device(threads: int, flags: frozenset[str], dtype: str) -> Device:
     """So many cores; fp32 takes twice as long as bf16 where the cores have units for that."""
     kind = next((name for name in CORES if name in flags), "") if dtype == "bfloat16" else ""
-    slow = dtype == "bfloat16" and emulates(flags)
+    slow = dtype == "bfloat16" and emulates_bf16(flags)
     core = EMULATED if slow else CORES[kind] * (0.5 if dtype == "float32" and "amx_bf16" in flags else 1.0)
     having = f" with {kind}" if kind else " that emulate bf16" * slow
     return Device(
         f"{threads} core{'s' * (threads > 1)}{having}", core * threads, core * threads / MATH, WRITES * threads
     )
-
-
-def emulates(flags: frozenset[str]) -> bool:
-    """Whether cores have no units for bf16; not where nothing is known of them."""
-    return bool(flags) and not flags & {name for name in CORES if name}
-
-
-def cpu_flags(place: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What this machine's cores can do; empty where the system does not say."""
-    try:
-        lines = place.read_text("ascii", "replace").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def pace(recipe: Recipe, stage: StageName, fit: Fit, kept: Weights, device: Device) -> Pace:

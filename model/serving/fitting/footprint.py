@@ -13,8 +13,10 @@ BITS = {"bf16": 16.0, "fp8": 8.0, "int8": 8.125, "mixed": 8.125, "int4": 4.156, 
 
 `mixed` is int4 and int8 layers in shares that are not published, so all are counted with 8.
 """
-KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-"""Bytes of a number in the cache; `auto` is the model's own 16 bits."""
+KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "float32": 4}
+"""Bytes of a number in the cache; `auto` is the model's own 16 bits, `float32` what a CPU may compute with instead."""
+KV_NAMES = {1: "fp8", 2: "16 bits", 4: "32 bits"}
+"""What to call numbers of so many bytes."""
 RUNTIME = 0.75 * GIB
 """What CUDA, its libraries and recorded graphs take on each GPU; our choice, on the careful side."""
 LOGITS = 3

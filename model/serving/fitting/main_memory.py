@@ -1,4 +1,4 @@
-"""Models without a GPU: vLLM built for CPUs for small ones in 16 bits, llama.cpp for GGUF files."""
+"""Models without a GPU: vLLM built for CPUs for small ones in 16 or 32 bits, llama.cpp for GGUF files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from model.architecture import Architecture
 from model.catalog import CatalogEntry
 from model.serving.fitting import wording
-from model.serving.fitting.footprint import KV_BYTES, token_bytes, weight_bytes
+from model.serving.fitting.footprint import KV_BYTES, KV_NAMES, token_bytes, weight_bytes
 from model.serving.plan import GIB, Machine, Plan, Runner, Wish
 
 SHARE = 0.9
@@ -26,8 +26,9 @@ def on_main_memory(entry: CatalogEntry, machine: Machine, wish: Wish, needed: in
     shape = entry.architecture
     if runner is Runner.VLLM or (entry.parameters or 0) > wording.MOST_ON_CPU or not _can(entry, runner, wish):
         return None
-    kv_dtype = wish.kv_dtype or "auto"
-    weights = _weights(entry, shape, runner)
+    bits = machine.bits if runner is Runner.VLLM_CPU else 16
+    kv_dtype = _kv_dtype(wish, bits)
+    weights = _weights(entry, shape, runner, bits)
     each = token_bytes(shape, kv_dtype) if shape else 0
     left = (inf if machine.memory is None else machine.memory) * SHARE - weights - BESIDE[runner]
     cache = _cache(runner, left, each * max(needed, wish.users * (wish.context or entry.context)) / GIB)
@@ -65,10 +66,16 @@ def _can(entry: CatalogEntry, runner: Runner, wish: Wish) -> bool:
     return entry.quantization in (None, "gguf") and entry.architecture is not None
 
 
-def _weights(entry: CatalogEntry, shape: Architecture | None, runner: Runner) -> float:
-    """GiB: of the file for llama.cpp, of 16 bits for vLLM."""
+def _kv_dtype(wish: Wish, bits: int) -> str:
+    """What the cache holds: numbers of the width that is computed with, or narrower ones that were asked for."""
+    asked = wish.kv_dtype or "auto"
+    return "float32" if bits == 32 and KV_BYTES[asked] == 2 else asked
+
+
+def _weights(entry: CatalogEntry, shape: Architecture | None, runner: Runner, bits: int) -> float:
+    """GiB: of the file for llama.cpp, of so many bits for vLLM."""
     if runner is Runner.VLLM_CPU and shape:
-        return weight_bytes(shape, None) / GIB
+        return weight_bytes(shape, None) * bits / 16 / GIB
     if entry.path is not None and entry.path.is_file():
         return sum(part.stat().st_size for part in _parts(entry.path)) / GIB
     return sum(file.size for file in entry.files) / GIB
@@ -102,16 +109,15 @@ def _lines(
     tokens: int,
     context: int,
 ) -> tuple[str, ...]:
-    stored = "16 bits" if runner is Runner.VLLM_CPU else "the file's own bits"
+    stored = f"{machine.bits} bits" if runner is Runner.VLLM_CPU else "the file's own bits"
     token = wording.token_line(shape, kv_dtype) if shape else "not known before it is loaded"
     memory = "unknown" if machine.memory is None else f"{machine.memory:.1f} GiB × {SHARE:g}"
-    kind = "fp8" if KV_BYTES[kv_dtype] == 1 else "16 bits"
     return (
         f"hardware  {wording.hardware(machine)} ({machine.source})",
         f"model     {entry.name} with {runner.value}: {stored}",
         f"weights   {weights:.2f} GiB",
         f"beside    {BESIDE[runner]:.1f} GiB for the program (estimated)",
-        f"cache     {cache:.2f} GiB ({kind}) of the {memory} that may be taken",
+        f"cache     {cache:.2f} GiB ({KV_NAMES[KV_BYTES[kv_dtype]]}) of the {memory} that may be taken",
         f"a token   {token}",
         f"tokens    {tokens:,}",
         f"context   {context:,} tokens, {tokens / context:.1f} such conversations at once",

@@ -61,8 +61,9 @@ def checked(entry: CatalogEntry, wish: Wish) -> None:
             raise ValueError(f"{name.replace('_', ' ')} is {value}; give at least 1")
     if wish.context and wish.context > entry.context and "context" not in entry.assumed:
         raise ValueError(f"{entry.name} reads {entry.context:,} tokens at most; ask for a context up to that")
-    if wish.kv_dtype and wish.kv_dtype not in KV_BYTES:
-        raise ValueError(f"no KV cache type {wish.kv_dtype!r}; there are {', '.join(KV_BYTES)}")
+    kinds = [name for name, size in KV_BYTES.items() if size <= 2]
+    if wish.kv_dtype and wish.kv_dtype not in kinds:
+        raise ValueError(f"no KV cache type {wish.kv_dtype!r}; there are {', '.join(kinds)}")
     if wish.quantization and wish.quantization not in ("none", *footprint.BITS):
         raise ValueError(f"no quantization {wish.quantization!r}; there are none, {', '.join(footprint.BITS)}")
     if not 0 < wish.memory_share <= 1:

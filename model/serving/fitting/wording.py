@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from model.architecture import Architecture
 from model.catalog import CatalogEntry
-from model.serving.fitting.footprint import BITS, KV_BYTES, bits_of, token_bytes, weight_bytes
+from model.serving.fitting.footprint import BITS, KV_BYTES, KV_NAMES, bits_of, token_bytes, weight_bytes
 from model.serving.fitting.trial import SURE, Trial
 from model.serving.plan import GIB, Machine, Plan, Wish
 
@@ -101,11 +101,10 @@ def _memory(trial: Trial) -> Iterator[tuple[str, str]]:
 
 def token_line(shape: Architecture, kv_dtype: str) -> str:
     """What the cache keeps of a token."""
-    kind = "16 bits" if KV_BYTES[kv_dtype] == 2 else "fp8"
     size = shape.kv_elements * KV_BYTES[kv_dtype] / KIB
     parts = f"2 × {shape.attention_layers} layers × {shape.kv_heads} heads × {shape.head_dim}"
     unit = "byte" if KV_BYTES[kv_dtype] == 1 else "bytes"
-    return f"{parts} × {KV_BYTES[kv_dtype]} {unit} ({kind}) = {size:.4g} KiB of cache"
+    return f"{parts} × {KV_BYTES[kv_dtype]} {unit} ({KV_NAMES[KV_BYTES[kv_dtype]]}) = {size:.4g} KiB of cache"
 
 
 def _factors(shape: Architecture, quantization: str | None) -> str:

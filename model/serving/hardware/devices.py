@@ -12,6 +12,7 @@ from model.serving.hardware.amd import amd_gpus
 from model.serving.hardware.gpus import gpu_type
 from model.serving.hardware.memory import free_memory
 from model.serving.hardware.nvidia import Reading, library_gpus, smi_gpus
+from model.serving.hardware.processor import cpu_flags, emulates_bf16
 from model.serving.plan import Gpu, Machine
 
 Run = Callable[[Sequence[str]], str]
@@ -37,7 +38,7 @@ def find_machine(
     library: Callable[[], list[Reading] | None] = library_gpus,
 ) -> Machine:
     """This machine: by NVML, nvidia-smi or ROCm's tools; `source` says by which, or why no GPU was found."""
-    here = Machine(memory=free_memory(), cores=_cores())
+    here = _computer("none found")
     reasons = []
     for source, probe, variables in (
         ("NVML", library, _NVIDIA),
@@ -62,7 +63,7 @@ def asked_machine(text: str) -> Machine:
     """
     wanted = text.strip()
     if wanted.casefold() == "none":
-        return Machine(source="asked for", memory=free_memory(), cores=_cores())
+        return _computer("asked for")
     found = _ASKED.fullmatch(wanted)
     if found is None or (found["first"] and found["count"]):
         raise ValueError(f"{text!r} names no GPUs; write TYPE:NUMBER as in h100:2, h100:8x2 for two nodes, or none")
@@ -99,6 +100,11 @@ def _chosen(found: Sequence[Reading], word: str) -> Reading | None:
     if word.isdecimal():
         return found[int(word)] if int(word) < len(found) else None
     return next((each for each in found if word and each.id.startswith(word)), None)
+
+
+def _computer(source: str) -> Machine:
+    """This machine without its GPUs."""
+    return Machine((), source, free_memory(), _cores(), bits=32 if emulates_bf16(cpu_flags()) else 16)
 
 
 def _cores() -> int | None:

@@ -269,6 +269,8 @@ def _on_cpu(draft: _Draft, plan: Plan, quick: bool) -> None:
     draft.add("--block-size", CPU_BLOCK, "--gpu-memory-utilization", CPU_SHARE)
     draft.environ["VLLM_CPU_KVCACHE_SPACE"] = str(space)
     draft.say(f"KV cache: {space} GiB of main memory, in blocks of {CPU_BLOCK} tokens")
+    if plan.machine.bits == 32:
+        draft.add("--dtype", "float32", why="fp32: these cores have no units for bf16, which takes many times as long")
     if quick:
         draft.add("--enforce-eager")
         draft.environ["VLLM_CPU_CI_ENV"] = "1"

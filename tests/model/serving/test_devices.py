@@ -16,6 +16,7 @@ from model.serving.hardware.devices import asked_machine, find_machine
 from model.serving.hardware.gpus import TYPES, recognised
 from model.serving.hardware.memory import free_memory
 from model.serving.hardware.nvidia import library_gpus
+from model.serving.hardware.processor import cpu_flags, emulates_bf16
 
 SMI = (
     "NVIDIA H100 80GB HBM3, 81559, 81000, 9.0, GPU-aaaa\n"
@@ -177,3 +178,20 @@ def test_free_main_memory_is_what_a_container_leaves(tmp_path: Path) -> None:
     assert free_memory(proc, tmp_path) == 2.5
     (tmp_path / "memory.max").write_text("max\n")
     assert free_memory(proc, tmp_path) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("text", "emulated"),
+    [
+        ("flags : fpu avx2 fma", True), ("flags : avx2 avx512_bf16", False), ("x : y\nflags : amx_bf16 avx2", False),
+        ("Features : asimd bf16", False), ("", False),
+    ],
+)  # fmt: skip
+def test_bf16_is_emulated_where_the_flags_are_known_and_name_no_units_for_it(
+    tmp_path: Path, text: str, emulated: bool
+) -> None:
+    place = tmp_path / "cpuinfo"
+    assert not emulates_bf16(cpu_flags(place)), "nothing is known there"
+    place.write_text(f"processor : 0\n{text}\n")
+    assert emulates_bf16(cpu_flags(place)) is emulated
+    assert find().bits == (32 if emulates_bf16(cpu_flags()) else 16)

@@ -117,7 +117,8 @@ def test_the_cpu_engine_is_started_as_a_module_with_room_set_aside():
     assert (found["--block-size"], found["--gpu-memory-utilization"]) == (["32"], ["0.2"])
     assert launch.environ["VLLM_CPU_KVCACHE_SPACE"] == "2"
     assert launch.environ["VLLM_CPU_CI_ENV"] == "1"
-    assert "--quantization" not in found
+    assert {"--quantization", "--dtype"}.isdisjoint(found)
+    assert words(vllm_launch(on_cpu(machine=Machine(bits=32)), SOCKET))["--dtype"] == ["float32"]
 
 
 def test_parsers_are_lent_in_front_of_what_the_user_has_on_the_path():

@@ -128,6 +128,11 @@ def test_small_models_in_main_memory() -> None:
     assert (file.runner, file.context, file.quantization) == (Runner.LLAMA, 8_192, "gguf")
     assert (weights.runner, weights.kv) == (Runner.VLLM_CPU, 1.0)
     assert weights.weights == pytest.approx(134_515_008 * 2 / GIB)
+    wide = plan(nano, replace(WITHOUT, bits=32), Wish(runner=Runner.VLLM_CPU, users=8))
+    assert (wide.weights, wide.kv_dtype) == (2 * weights.weights, "float32")
+    assert wide.kv_tokens == pytest.approx(wide.kv * GIB / (2 * 30 * 3 * 64 * 4), abs=1)
+    assert any("32 bits" in line for line in wide.lines)
+    assert plan(nano, replace(WITHOUT, bits=32)).lines == file.lines
     assert plan(CATALOG["HiPO-1.7B"], WITHOUT).runner is Runner.VLLM_CPU
     with pytest.raises(DoesNotFit, match="too little"):
         plan(CATALOG["HiPO-8B"], replace(WITHOUT, memory=12.0))
