@@ -108,8 +108,8 @@ SLOW = (
 @pytest.mark.parametrize("stage", ["reproduce", "attempt", "verify"])
 def test_interrupted_it_leaves_nothing_behind(repository, serve, tmp_path, stage):
     (repository / "tests/test_price.py").unlink()
-    before = "time.sleep(60)\n    " if stage == "reproduce" else ""
-    after = "    time.sleep(60)\n" if stage == "verify" else ""
+    before = "time.sleep(120)\n    " if stage == "reproduce" else ""
+    after = "    time.sleep(120)\n" if stage == "verify" else ""
     (repository / "tests/test_slow.py").write_text(SLOW.format(before=before, after=after))
     server = serve({**MENDED, "delay": 60} if stage == "attempt" else MENDED, DONE)
     status, files, scratch = git(repository, "status", "--porcelain"), snapshot(repository), tmp_path / "scratch"
@@ -125,7 +125,7 @@ def test_interrupted_it_leaves_nothing_behind(repository, serve, tmp_path, stage
     )
     _wait_for(stage, server, scratch)
     os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=20)
+    out, err = running.communicate(timeout=60)
     found = json.loads(out.splitlines()[-1])
     assert running.returncode == 130, (found, err)
     assert found["status"] in ("error", "not_fixed")

@@ -102,7 +102,7 @@ def test_an_adapter_is_loaded_used_replaced_and_unloaded(served, openai_client, 
     base = served.state.model
     texts, names = [completed(openai_client, base)], []
     for seed in (1, 2):
-        folder = make_adapter(tmp_path / f"adapter{seed}", seed=seed)
+        folder = make_adapter(tmp_path / f"adapter{seed}", seed=seed, scale=0.1)
         loaded = served.kat("serve", "adapters", "load", f"spiced={folder}", "--json")
         assert loaded.code == 0, loaded.err + loaded.out
         (row,) = loaded.events
