@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,8 +28,8 @@ JOBS = 2
 """Replies that are checked at once; with the next, our choice."""
 HELD_OUT = 200
 """Rows of samples whose loss is looked at."""
-
-
+PART = 16
+"""Tasks that are tried between two looks at a stop, all replies at once: our choice, three modes fill a batch."""
 NOTHING = "There is no table: data.tasks and data.samples have no test split. Set eval.tasks, or hold more out."
 
 
@@ -45,11 +46,19 @@ def run(job: Job) -> Outcome:
 
     ``table.md`` is for people, ``results.json`` for programs, ``before-0.jsonl`` and the like hold each try.
 
-    Where nothing is held out there is no table, and a note says so: what was trained is exported all the same.
+    Where nothing is held out there is no table, and a note says so: what was trained is exported all the same. Stopped
+    it keeps the tries there were, and goes on behind them.
     """
     exam = _exam(job)
     models = {"before": None, "after": job.weights} if job.weights else {"before": None}
-    columns = {name: _column(job, exam, name, weights) for name, weights in models.items()}
+    columns: dict[str, Column] = {}
+    for name, weights in models.items():
+        found = _column(job, exam, name, weights)
+        if found is None:
+            return Outcome(job.weights, False, f"stopped at {name}; it goes on with the tasks that are left, as asked")
+        columns[name] = found
+    for name in models:
+        _unfinished(job, name).unlink(missing_ok=True)
     tries = {name: column.tries for name, column in columns.items()}
     losses = {name: column.loss for name, column in columns.items() if column.loss}
     if not any(tries.values()) and not losses:
@@ -69,13 +78,14 @@ def _exam(job: Job) -> Exam:
     return Exam(questions(job.recipe, job.base), settings.modes, limits)
 
 
-def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column:
-    """One model: each process tries its share of the tasks, and reads what the others found."""
+def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column | None:
+    """One model: each process tries its share of the tasks, and reads what the others found. None: it was stopped."""
     world, folder = job.world, job.folder.stage(job.stage)
     job.say(f"eval: {name}, {len(exam.questions)} tasks in the modes {', '.join(exam.modes)}")
     loaded = load(job.recipe.model, weights=weights, device=world.device, train=False)
-    mine = replace(exam, questions=exam.questions[world.rank :: world.size])
-    found = _tries(job, mine, loaded)
+    found = _tries(job, exam, loaded, name)
+    if found is None:
+        return None
     put(folder / f"{name}-{world.rank}.jsonl", "".join(json.dumps(asdict(one)) + "\n" for one in found))
     loss = _loss(job, loaded)
     world.wait()
@@ -83,13 +93,30 @@ def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column:
     return Column(sorted(every, key=lambda one: (one.task, one.asked)), loss)
 
 
-def _tries(job: Job, exam: Exam, loaded: Loaded) -> list[Try]:
-    recipe = job.recipe
+def _tries(job: Job, exam: Exam, loaded: Loaded, name: str) -> list[Try] | None:
+    """Those of this process, written down part by part; None where it was stopped before the end."""
+    recipe, world, file = job.recipe, job.world, _unfinished(job, name)
     budget = Budget(recipe.rl.judge, thought_of(recipe.eval.tokens, recipe.rl.think))
     voice = Voice(loaded.tokens, loaded.dialect, budget)
     single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), JOBS)
     sampler = Sampler(loaded.model, loaded.tokens.ends, loaded.tokenizer.pad_token_id or 0, voice.watch)
-    return exam.take(sampler, voice, single, JOBS)
+    there = [Try(**row) for row in rows(file)]
+    done = {task for task, count in Counter(one.task for one in there).items() if count == len(exam.modes)}
+    found, mine = [one for one in there if one.task in done], exam.questions[world.rank :: world.size]
+    for part in range(-(-len(exam.questions) // (world.size * PART))):  # as many in each process
+        if world.any(job.stop.asked):
+            return None
+        left = [one for one in mine[part * PART : (part + 1) * PART] if one.task.id not in done]
+        new = replace(exam, questions=left).take(sampler, voice, single, JOBS)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(asdict(one)) + "\n" for one in new)
+        found += new
+    return found
+
+
+def _unfinished(job: Job, name: str) -> Path:
+    """Where this process keeps tries until the table is made."""
+    return job.folder.stage(job.stage) / f"{name}-{job.world.rank}.unfinished"
 
 
 def _loss(job: Job, loaded: Loaded) -> Mapping[str, float]:

@@ -31,11 +31,13 @@ def run(job: Job) -> Outcome:
         raise UserError("there is nothing to export: no stage before trained; put one before it in stages")
     if not job.world.main:
         return Outcome(job.weights)
-    found = []
+    found: list[Exported] = []
     for one in exports(job, job.weights):
         found.append(one)
         for line in one.notes:
             job.say(line)
+        if job.stop.asked and len(found) < len(forms_of(job.recipe)):
+            return Outcome(job.weights, False, f"stopped behind the form {one.form}; it begins anew, as asked")
     figures = {f"{one.form}_{name}": value for one in found for name, value in one.figures.items()}
     return Outcome(job.weights, figures=figures, notes=tuple(line for one in found for line in one.notes))
 

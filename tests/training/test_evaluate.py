@@ -174,6 +174,35 @@ def test_the_stage_writes_its_table_and_its_tries(tmp_path: Path):
     assert losses["before"]["loss_ce"] != losses["after"]["loss_ce"]
 
 
+def test_stopped_it_keeps_the_tries_there_are_and_goes_on_behind_them(tmp_path: Path):
+    from tests.training import cold_starts
+    from training.evaluate import run
+    from training.models.loading import load
+    from training.models.saving import save
+    from training.runtime.stopping import Stop
+
+    job = cold_starts.job(cold_starts.prepared(questions_on(tmp_path)), "run", dtype="float32")
+    weights = save(load(job.recipe.model), tmp_path / "adapter")
+    stop = Stop()
+    job = replace(cold_starts.to_evaluate(job, weights, count=2, tokens=12), stop=stop)
+    outcome = run(replace(job, say=lambda line: stop.ask() if "after" in line else None))
+    assert not outcome.finished
+    assert "stopped at after" in outcome.why
+    folder = job.folder.path / "eval"
+    kept = folder / "before-0.unfinished"
+    rows = [{**json.loads(line), "judge": 777} for line in kept.read_text().splitlines()]
+    assert len(rows) == 6
+    rows, cut = rows[:5], json.dumps(rows[5])[:20]
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows) + cut)
+    outcome = run(replace(job, stop=Stop()))
+    assert outcome.finished
+    tries = [json.loads(line) for line in (folder / "before-0.jsonl").read_text().splitlines()]
+    again = {each["task"] for each in tries if each["judge"] != 777}
+    assert again == {rows[4]["task"]}, "a task is tried again in all modes, the others are not"
+    assert len(tries) == 6
+    assert not [*folder.glob("*.unfinished")]
+
+
 def test_nothing_held_out_is_a_note_and_no_reason_to_end_a_run(tmp_path: Path):
     from tests.training import cold_starts
     from training.evaluate import NOTHING, run

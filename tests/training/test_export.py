@@ -223,6 +223,18 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(tiny: Path, tmp_path: Pat
             run(job(tiny, tmp_path, weights, forms=(form,)))
 
 
+def test_stopped_it_ends_behind_the_form_that_is_under_way(adapter: Path, tiny: Path, tmp_path: Path) -> None:
+    from training.export import run
+
+    both = job(tiny, tmp_path, adapter, forms=("adapter", "gguf"))
+    both.stop.ask()
+    outcome = run(both)
+    assert not outcome.finished
+    assert "behind the form adapter" in outcome.why
+    assert [path.name for path in (tmp_path / "run/export").iterdir()] == ["in-house-adapter"]
+    assert run(job(tiny, tmp_path, adapter, forms=("adapter", "gguf"))).finished
+
+
 @pytest.mark.embedded
 async def test_the_embedded_engine_says_with_a_gguf_adapter_what_peft_says(tmp_path: Path) -> None:
     """Next tokens of a text, against the same weights and adapter in torch; without the adapter they are far apart."""

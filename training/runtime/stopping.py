@@ -47,4 +47,4 @@ class Stop:
         self._heard_at = time.monotonic()
         self.ask()
         if self._say:
-            self._say("finishing this update, then saving; once more to leave at once")
+            self._say("finishing what is under way, then saving; once more to leave at once")
