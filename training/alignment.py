@@ -52,7 +52,7 @@ def aligned(student: Sequence[int], teacher: Sequence[int]) -> Iterator[Span]:
 
 def span_sums(logprobs: Tensor, spans: Sequence[range]) -> Tensor:
     """The log-probability of each span, (S,), from those of its tokens, (N,); gradients flow."""
-    sizes = torch.tensor([len(span) for span in spans], device=logprobs.device)
+    sizes = torch.tensor([len(span) for span in spans], dtype=torch.int64, device=logprobs.device)
     owner = torch.arange(len(spans), device=logprobs.device).repeat_interleave(sizes)
     index = torch.tensor([token for span in spans for token in span], dtype=torch.int64, device=logprobs.device)
     return logprobs.new_zeros(len(spans)).index_add(0, owner, logprobs[index])

@@ -7,8 +7,6 @@ after reinforcement learning.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +29,11 @@ from training.runtime.reading import Data, samples
 from training.runtime.weights import keep
 from training.sampling import Ask, Limits, Sampler
 from training.seeds import derived
-from training.settings import ModelTable, Mtp
-from training.teachers.local import LocalTeacher
+from training.settings import Mtp
+from training.teachers.naming import teacher_of
 from training.teachers.scoring import Teacher, fill
-from training.teachers.server import ServerTeacher
-from training.teachers.store import About, Said, Store, another_tokenizer, probe, tokenizer_hash
-from training.teachers.taught import TaughtUpdates, taught
-
-KEY = "KAT_TEACHER_API_KEY"
-"""The environment variable with the key of a teacher's server."""
+from training.teachers.store import Said, Store
+from training.teachers.taught import Kind, TaughtUpdates, taught
 
 
 def run(job: Job) -> Outcome:
@@ -63,11 +57,11 @@ def run(job: Job) -> Outcome:
     packed = PackedUpdates(data.train, settings.batch, recipe.data.row, world, recipe.seed, pad)
     steps = settings.steps or updates_of(packed.epoch, packed.count, settings.epochs)
     updates = TaughtUpdates(
-        packed, lessons.say, settings.top, mtp=settings.mtp, steps=steps, on_policy=settings.on_policy,
+        packed, lessons.say, lessons.kind, mtp=settings.mtp, steps=steps, on_policy=settings.on_policy,
         rewrite=lessons.rewrite, live=lessons.live, pad_id=pad,
     )  # fmt: skip
     rows = batches_of(data.valid, recipe.data.row, world, pad)
-    held: Any = [taught(row, lessons.say, settings.top, settings.mtp[1]) for row in rows]
+    held: Any = [taught(row, lessons.say, lessons.kind, settings.mtp[1]) for row in rows]
     fitted = fit(job, settings, loss, updates, steps, (lambda: held_out(loss, held, world)) if held else None)
     if not fitted.finished:
         return Outcome(None, False, fitted.why, fitted.figures)
@@ -77,8 +71,9 @@ def run(job: Job) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Lessons:
-    """Where a teacher's words come from: the store, and the teacher itself for the student's own texts."""
+    """Where a teacher's words come from, of a kind: the store, and the teacher itself for the student's own texts."""
 
+    kind: Kind
     store: Store | None = None
     teacher: Teacher | None = None
     rewrite: Any = None
@@ -99,16 +94,18 @@ def _lessons(job: Job, loaded: Loaded, data: Data, loss: Distilling) -> _Lessons
     if settings.drafter_only or not settings.teacher:
         if settings.on_policy and not settings.drafter_only:
             raise UserError("distill.on_policy needs a teacher that reads the texts; set distill.teacher")
-        return _Lessons()
+        return _Lessons(Kind(settings.top))
     teacher = teacher_of(job, loaded)
+    kind = Kind(teacher.about.top, teacher.about.spans)
     store = _filled(job, teacher, data)
     if store is None:
         return None
-    about = f"{teacher.about.teacher}, its {settings.top} likeliest tokens of {len(store):,} texts"
+    said = "stretches that its tokenizer cuts out, too," if kind.spans else f"its {settings.top} likeliest tokens"
+    about = f"{teacher.about.teacher}, {said} of {len(store):,} texts"
     note = f"teacher: {about} in {store.folder}"
     if not settings.on_policy:  # nothing more is asked of the teacher, and its memory is free for the training
-        return _Lessons(store, notes=(note,))
-    return _Lessons(store, teacher, _Rewriting(job, loaded, loss).rewritten, (note,))
+        return _Lessons(kind, store, notes=(note,))
+    return _Lessons(kind, store, teacher, _Rewriting(job, loaded, loss).rewritten, (note,))
 
 
 def _filled(job: Job, teacher: Teacher, data: Data) -> Store | None:
@@ -123,30 +120,6 @@ def _filled(job: Job, teacher: Teacher, data: Data) -> Store | None:
     whole = fill(store, teacher, texts, job.say, lambda: job.stop.asked, world)
     world.wait()
     return Store(named, teacher.about) if whole else None
-
-
-def teacher_of(job: Job, student: Loaded) -> Teacher:
-    """The recipe's teacher.
-
-    Raises:
-        UserError: there is no such, or it has another tokenizer than the student.
-    """
-    recipe, settings = job.recipe, job.recipe.distill
-    mine = tokenizer_hash(student.tokenizer)
-    if settings.teacher.startswith(("http://", "https://")):
-        if settings.temperature != 1.0:
-            raise UserError("a server's log-probabilities are of temperature 1; set distill.temperature = 1.0")
-        encoded = student.tokens.encode(probe(), specials=True)
-        return ServerTeacher(settings.teacher, settings.top, mine, encoded, key=os.environ.get(KEY, ""))
-    table = ModelTable(source=settings.teacher, dialect=recipe.model.dialect, dtype=recipe.model.dtype)
-    loaded = load(table, device=job.world.device, train=False)
-    about = About(
-        teacher=settings.teacher, revision=_revision(settings.teacher, loaded.source), tokenizer=mine, top=settings.top,
-        temperature=settings.temperature,
-    )  # fmt: skip
-    if tokenizer_hash(loaded.tokenizer) != mine:
-        raise another_tokenizer(settings.teacher)
-    return LocalTeacher(loaded.model, about, job.world.device)
 
 
 class _Rewriting:
@@ -206,16 +179,3 @@ def _left(job: Job) -> Path | None:
     earlier = run.glob(f"*/weights/{FOLDER}") if RunFolder(run).recipe.is_file() else ()
     newest = sorted(earlier, key=lambda folder: folder.stat().st_mtime, reverse=True)
     return next((folder for folder in (job.weights / FOLDER, *newest) if folder.is_dir()), None)
-
-
-def _revision(source: str, folder: Path) -> str:
-    """What tells these weights from others of the name.
-
-    Snapshots and conversions are named by their content; a folder that the recipe names may be trained further, so
-    that sizes and times of its files count.
-    """
-    if not Path(source).expanduser().is_dir():
-        return folder.name
-    files = sorted((*folder.glob("*.safetensors"), folder / "config.json"))
-    about = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return f"{folder.name}-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"

@@ -5,7 +5,9 @@
 KD is the forward KL on the teacher's k likeliest tokens with all others as one, both at the temperature T, whose square
 keeps its gradients at the size of those of CE (arXiv 1503.02531); CE is at temperature 1, as the model is used. Step k
 of the module predicts at t what the teacher says at t+k, so one stored row serves all steps. Where nothing is stored a
-and r are 0. The constants are our choice: KAT-V1's report (arXiv 2507.08297) names the method, and gives none.
+and r are 0. Where the teacher has another tokenizer, KD_0 is that of stretches which both cut out, as `likelihood`
+compares them, and r is 0. The constants are our choice: KAT-V1's report (arXiv 2507.08297) names the method, and gives
+none.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.alignment import likelihood, span_sums
 from training.attending import attend_by_document
 from training.drafting import States, rows
 from training.examples import IGNORED
-from training.head import Head, head_of, last_hidden, summed
+from training.head import Head, TokenLogprob, each, head_of, last_hidden, summed
 from training.losses import TopKL, mtp_weights
 from training.models.mtp import MtpModule, before_norm
 from training.packing import Batch
@@ -105,20 +108,37 @@ class Distilling(nn.Module):  # type: ignore[misc]
         self, given: Taught, states: States, head: Head, totals: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         carries = given.batch.targets != IGNORED
-        wanted = _Wanted(*(each[carries] for each in (given.batch.targets, given.top, given.logp, given.known)))
-        total, (kd, ce, right) = self._summed(
-            states.normed[carries], head, wanted, self._settings.share, 1 / totals["tokens"]
-        )
-        tokens, known = totals["tokens"], wanted.known
-        parts = {"loss_ce": ce.sum() / tokens, "right": right.sum() / tokens, "taught": known.sum() / tokens}
-        return total, parts | {"loss_kd": kd[known].sum() / totals["kd"]}
+        wanted = _Wanted(*(one[carries] for one in (given.batch.targets, given.top, given.logp, given.known)))
+        tokens, known = max(1.0, totals["tokens"]), wanted.known
+        said = {"taught": known.sum() / tokens}
+        if given.spans:
+            total, (kd, ce) = self._across(states.normed[carries], head, wanted, 1 / tokens)
+            return total, said | {"loss_ce": ce.sum() / tokens, "loss_kd": kd.sum() / totals["kd"]}
+        total, (kd, ce, right) = self._summed(states.normed[carries], head, wanted, self._settings.share, 1 / tokens)
+        parts = {"loss_ce": ce.sum() / tokens, "right": right.sum() / tokens}
+        return total, said | parts | {"loss_kd": kd[known].sum() / totals["kd"]}
+
+    def _across(
+        self, hidden: Tensor, head: Head, wanted: _Wanted, weight: float
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """weight · [a·Σ_spans KL + Σ_tokens (1-a)·CE], a being 0 for tokens of no span. Spans are of tokens that all
+        carry loss, so that they are whole among the rows as well."""
+        logprobs, _ = each(TokenLogprob(), hidden, head, wanted.targets, chunk=self._settings.chunk)
+        ends = wanted.top[:, 0].nonzero()[:, 0]
+        pairs = zip(ends.tolist(), wanted.top[ends, 0].tolist(), strict=True)
+        sums = span_sums(logprobs, [range(end - size + 1, end + 1) for end, size in pairs])
+        kd, share = likelihood(sums, wanted.logp[ends, 0]), self._settings.share
+        total = share * kd.sum() - ((1 - share * wanted.known.float()) * logprobs).sum()
+        return weight * total, (kd.detach(), -logprobs.detach())
 
     def _drafts(
         self, given: Taught, k: int, hidden: Tensor, head: Head, totals: Mapping[str, float]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         where, count = self._drafted(given.batch, k), totals[f"mtp_{k}"]
-        later = [each[:, k:][where] for each in (given.batch.targets, given.top, given.logp, given.known)]
+        later = [one[:, k:][where] for one in (given.batch.targets, given.top, given.logp, given.known)]
         wanted = _Wanted(*later)
+        if given.spans:  # they say nothing of a single token
+            wanted = wanted._replace(top=torch.zeros_like(wanted.top), known=torch.zeros_like(wanted.known))
         if self.alone:
             wanted = wanted._replace(targets=wanted.top[:, 0].long())
         weight = (1.0 if self.alone else given.mtp) * self._weights[k - 1] / count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -82,25 +82,6 @@ def mtp_weights(depth: int, decay: float = 0.6) -> tuple[float, ...]:
     """w_k ∝ decay^(k-1) for k = 1..depth, together 1 (the decay of FastMTP, arXiv 2509.18362, is our choice too)."""
     raw = [decay**step for step in range(depth)]
     return tuple(weight / sum(raw) for weight in raw)
-
-
-def mtp_sum(
-    kd: Sequence[Tensor],
-    ce: Sequence[Tensor],
-    *,
-    share: float = 0.9,
-    weight: float = 0.3,
-    mtp_share: float = 0.5,
-    decay: float = 0.6,
-) -> Tensor:
-    """L = a·KD_0 + (1-a)·CE_0 + m·Σ_k w_k·[r·KD_k + (1-r)·CE_k].
-
-    `kd[0]` and `ce[0]` are the model's own, those behind it the MTP module's at depth 1, 2, …; any shape, as long as
-    it is one. a is `share`, m `weight`, r `mtp_share`. The constants are our choice: KAT-V1's report gives none.
-    """
-    main = share * kd[0] + (1 - share) * ce[0]
-    depths = zip(mtp_weights(len(kd) - 1, decay), kd[1:], ce[1:], strict=True)
-    return sum((weight * w * (mtp_share * k + (1 - mtp_share) * c) for w, k, c in depths), main)
 
 
 def segment_weights(batch: Batch, judge_share: float) -> Tensor:

@@ -33,11 +33,15 @@ for number in range(200):
     bomb(
         "eats-memory-in-many-processes",
         """
+full, tell = os.pipe()
 for number in range(8):
     if os.fork() == 0:
         room = bytearray(os.urandom(1) * (60 << 20))
-        time.sleep(2)
+        os.write(tell, b'.')
+        time.sleep(4)
         os._exit(0)
+for number in range(8):
+    os.read(full, 1)
 time.sleep(1)
 """,
     ),

@@ -20,10 +20,10 @@ def lessons(model: Any, batch: Any) -> Any:
     """The batch with what a model says of it."""
     from training.teachers.local import LocalTeacher
     from training.teachers.store import About
-    from training.teachers.taught import taught
+    from training.teachers.taught import Kind, taught
 
     teacher = LocalTeacher(model, About(teacher="t", revision="", tokenizer="", top=TOP))
-    return taught(batch, lambda ids: teacher.said([ids])[0], TOP, mtp=0.3)
+    return taught(batch, lambda ids: teacher.said([ids])[0], Kind(TOP), mtp=0.3)
 
 
 def packed() -> Any:
@@ -145,9 +145,9 @@ def test_where_no_teacher_said_anything_there_is_no_figure_of_it():
     from training.runtime.optimizer import Optimizer
     from training.runtime.world import World
     from training.settings import Distill
-    from training.teachers.taught import taught
+    from training.teachers.taught import Kind, taught
 
-    loss, given = Distilling(tiny_llama(), Distill(top=TOP)), taught(packed(), lambda ids: None, TOP)
+    loss, given = Distilling(tiny_llama(), Distill(top=TOP)), taught(packed(), lambda ids: None, Kind(TOP))
     figures = update(loss, [given], Optimizer(loss, Distill()), 1e-3, World())
     assert figures["taught"] == 0.0
     assert "loss_kd" not in figures
@@ -155,7 +155,7 @@ def test_where_no_teacher_said_anything_there_is_no_figure_of_it():
 
 
 def test_a_teacher_that_is_trained_further_is_another(tmp_path: Path):
-    from training.distill import _revision
+    from training.teachers.naming import _revision
 
     (tmp_path / "model.safetensors").write_bytes(b"one")
     (tmp_path / "config.json").write_text("{}")
@@ -273,7 +273,7 @@ def test_a_server_says_what_the_model_says():
             return httpx2.Response(200, json={"data": [{"id": "big", "root": "r1"}]})
         asked = json.loads(request.content)
         if request.url.path == "/tokenize":
-            return httpx2.Response(200, json={"tokens": [1, 2, 3]})
+            return httpx2.Response(200, json={"tokens": [1, 2, 3], "token_strs": ["a", "b", "c"]})
         logp = model(torch.tensor([asked["prompt"]])).logits[0].log_softmax(-1)
         rows: list[Any] = [None]
         for row, after in zip(logp[:-1], asked["prompt"][1:], strict=True):
@@ -282,12 +282,14 @@ def test_a_server_says_what_the_model_says():
         return httpx2.Response(200, json={"choices": [{"prompt_logprobs": rows}]})
 
     transport = httpx2.MockTransport(answer)
-    server = ServerTeacher("http://teacher/v1", TOP, "h", [1, 2, 3], transport)
+    server = ServerTeacher("http://teacher/v1", TOP, "h", transport)
     assert (server.about.teacher, server.about.revision) == ("big", "r1")
     local = LocalTeacher(model, About(teacher="t", revision="", tokenizer="", top=TOP))
     for one, two in zip(server.said([[5, 6, 7, 9], [4]]), local.said([[5, 6, 7, 9], [4]]), strict=True):
         assert one.top.shape == two.top.shape
         assert one.top.tolist() == two.top.tolist()
         assert abs(one.logp.astype(float) - two.logp.astype(float)).max(initial=0.0) < 1e-2
-    with pytest.raises(UserError, match="another tokenizer"):
-        ServerTeacher("http://teacher", TOP, "h", [1, 2], transport)
+    assert server.cuts_alike([1, 2, 3])
+    assert not server.cuts_alike([1, 2])
+    assert server.cut("abc") == ([1, 2, 3], ["a", "b", "c"])
+    assert server.likely([5, 6, 7, 9]) == pytest.approx(local.likely([5, 6, 7, 9]), abs=1e-5)

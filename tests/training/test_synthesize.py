@@ -121,7 +121,7 @@ def test_what_can_be_mended_goes_back_to_the_thinker_with_what_is_wrong(play):
     ],
 )
 def test_what_does_not_come_about_is_refused_with_the_reason(play, script, reason, detail):
-    stage = Synthesize(regimes=("on",), tries=1, rounds=1, retries=0, timeout=0.2)
+    stage = Synthesize(regimes=("on",), tries=1, rounds=1, retries=0, timeout=0.2 if reason == "timeout" else 30)
     found, prompts, _ = play(stage, [*script, line("thinker", on("It adds.", "One.")), line("solver", off("Adds."))])
     assert [(type(each), each.id, each.reason) for each in found] == [(Refused, OPEN.id, reason)]
     assert detail in found[0].detail

@@ -69,7 +69,7 @@ def test_processes_add_to_one_store_side_by_side(tmp_path: Path):
 
 def test_it_is_of_one_teacher_and_one_tokenizer(tmp_path: Path):
     Store(tmp_path, ABOUT)
-    with pytest.raises(UserError, match="has another tokenizer than the model that is trained"):
+    with pytest.raises(UserError, match="a model with another tokenizer than the one that is trained"):
         Store(tmp_path, replace(ABOUT, tokenizer="other"))
     with pytest.raises(UserError, match="differs in revision, top; name another folder"):
         Store(tmp_path, replace(ABOUT, revision="2", top=4))

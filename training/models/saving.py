@@ -33,22 +33,23 @@ def save(
         UserError: the disk does not allow it.
     """
     unfinished = beside(folder)
+    low = loaded.model.config.dtype or torch.bfloat16  # read before transformers writes, which makes it a word
     try:
-        _write(loaded, unfinished, state)
+        _write(loaded, unfinished, state, low)
         loaded.tokenizer.save_pretrained(unfinished)
         if module is not None:
-            module.save(unfinished / FOLDER, _lowered(loaded, drafts or module.state_dict()))
+            module.save(unfinished / FOLDER, _lowered(low, drafts or module.state_dict()))
         put_folder(folder, unfinished)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror or error}); free some space") from None
     return folder
 
 
-def _write(loaded: Loaded, folder: Path, state: Mapping[str, Tensor] | None) -> None:
+def _write(loaded: Loaded, folder: Path, state: Mapping[str, Tensor] | None, low: torch.dtype) -> None:
     model = loaded.model
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
     every = (state or model.state_dict()).items()
-    whole = _lowered(loaded, {k: v for k, v in every if k not in tied})
+    whole = _lowered(low, {k: v for k, v in every if k not in tied})
     if not lora.is_adapted(model):
         model.save_pretrained(folder, state_dict=whole)
         return
@@ -58,8 +59,7 @@ def _write(loaded: Loaded, folder: Path, state: Mapping[str, Tensor] | None) -> 
     (folder / "README.md").unlink(missing_ok=True)  # peft's form of a model card, all of it to be filled in
 
 
-def _lowered(loaded: Loaded, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    low = loaded.model.config.dtype or torch.bfloat16
+def _lowered(low: torch.dtype, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: each.to(low) if each.is_floating_point() else each for name, each in state.items()}
 
 

@@ -9,7 +9,7 @@ import httpx2
 import numpy as np
 
 from assistant.errors import UserError
-from training.teachers.store import About, Said, another_tokenizer, probe
+from training.teachers.store import About, Said, probe
 
 PATIENCE = 600.0
 """Seconds that a long text may take on a busy server; our choice."""
@@ -18,13 +18,10 @@ PATIENCE = 600.0
 class ServerTeacher:
     """The model that a vLLM server runs; `top` must not be above the server's ``--max-logprobs``.
 
-    Raises UserError where the server does not answer, or its tokenizer splits a text otherwise than the student's
-    `encode`, whose hash is `tokenizer`.
+    `tokenizer` is the hash of the student's. Raises UserError where the server does not answer.
     """
 
-    def __init__(
-        self, url: str, top: int, tokenizer: str, encoded: Sequence[int], transport: Any = None, key: str = ""
-    ) -> None:
+    def __init__(self, url: str, top: int, tokenizer: str, transport: Any = None, key: str = "") -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         base = url.rstrip("/").removesuffix("/v1")
         self._http = httpx2.Client(base_url=base, headers=headers, timeout=PATIENCE, transport=transport)
@@ -32,24 +29,41 @@ class ServerTeacher:
         (served, *_) = self._asked("GET", "/v1/models")["data"]
         self._name = str(served["id"])
         self.about = About(teacher=self._name, revision=str(served.get("root") or ""), tokenizer=tokenizer, top=top)
-        ask = {"model": self._name, "prompt": probe(), "add_special_tokens": False}
-        if self._asked("POST", "/tokenize", ask)["tokens"] != list(encoded):
-            raise another_tokenizer(f"{self._name} at {url}")
+
+    def cuts_alike(self, ids: Sequence[int]) -> bool:
+        """Whether it splits the text of `probe` into these tokens."""
+        return self.cut(probe())[0] == list(ids)
+
+    def cut(self, text: str) -> tuple[list[int], list[str]]:
+        """The tokens of a text: their ids, and as its vocabulary writes them."""
+        ask = {"model": self._name, "prompt": text, "add_special_tokens": False, "return_token_strs": True}
+        found = self._asked("POST", "/tokenize", ask)
+        return list(found["tokens"]), list(found.get("token_strs") or ())
+
+    def likely(self, ids: Sequence[int]) -> list[float]:
+        """The log-probability of each token but the first, given all before it."""
+        pairs = zip(ids[1:], self._prompt_logprobs(ids, 1)[1:], strict=True)
+        return [float(row[str(token)]["logprob"]) for token, row in pairs]
 
     def said(self, texts: Sequence[Sequence[int]]) -> list[Said]:
         """What it says of each text."""
         return [self._said(text) for text in texts]
 
     def _said(self, ids: Sequence[int]) -> Said:
-        asked = {"model": self._name, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0}
-        found = self._asked("POST", "/v1/completions", asked | {"prompt_logprobs": self.about.top})
-        rows = found["choices"][0].get("prompt_logprobs")
-        if not rows or len(rows) != len(ids):
-            raise UserError(f"{self._url} gave no prompt_logprobs; it must be a vLLM server, or name the model itself")
+        rows = self._prompt_logprobs(ids, self.about.top)
         ranked = [_ranked(row, self.about.top) for row in rows[1:]]
         shape = (len(ranked), self.about.top)
         top = np.array([[token for token, _ in row] for row in ranked], np.int32).reshape(shape)
         return Said(top, np.array([[logp for _, logp in row] for row in ranked], np.float16).reshape(shape))
+
+    def _prompt_logprobs(self, ids: Sequence[int], most: int) -> list[Mapping[str, Mapping[str, Any]]]:
+        """The `most` likeliest tokens at each place of a text, and the one that stands there; of the first, nothing."""
+        asked = {"model": self._name, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0}
+        found = self._asked("POST", "/v1/completions", asked | {"prompt_logprobs": most})
+        rows: list[Mapping[str, Mapping[str, Any]]] | None = found["choices"][0].get("prompt_logprobs")
+        if not rows or len(rows) != len(ids):
+            raise UserError(f"{self._url} gave no prompt_logprobs; it must be a vLLM server, or name the model itself")
+        return rows
 
     def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:

@@ -33,13 +33,17 @@ _PROBE = "def f(x):\n\treturn {'a': x + 1}  # Ünïcode 思考 <think> <|im_end|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """Whose rows they are. `tokenizer` is the hash by `tokenizer_hash`, `top` is k."""
+    """Whose rows they are. `tokenizer` is the student's hash by `tokenizer_hash`, `top` is k.
+
+    `spans`: the teacher's tokens are others, and rows are of stretches (`training.teachers.across`).
+    """
 
     teacher: str
     revision: str
     tokenizer: str
     top: int
     temperature: float = 1.0
+    spans: bool = False
 
 
 class Said(NamedTuple):
@@ -120,14 +124,6 @@ def probe() -> str:
     return _PROBE
 
 
-def another_tokenizer(teacher: str) -> UserError:
-    """The error for a teacher whose tokenizer is not the student's."""
-    return UserError(
-        f"{teacher} has another tokenizer than the model that is trained, so its tokens mean others; choose a teacher"
-        " of the same family, or let it write the texts (kat train data) and leave distill.teacher empty"
-    )
-
-
 def _expect_same(folder: Path, about: About) -> None:
     """Raise where the folder is of another teacher; begin it where it is of none."""
     file = folder / ABOUT
@@ -137,7 +133,10 @@ def _expect_same(folder: Path, about: About) -> None:
         return
     there = About(**json.loads(file.read_text("utf-8")))
     if there.tokenizer != about.tokenizer:
-        raise another_tokenizer(f"the teacher of the store {folder} ({there.teacher})")
+        raise UserError(
+            f"the store {folder} was made for a model with another tokenizer than the one that is trained; name another"
+            " folder in distill.store"
+        )
     if there != about:
         differs = [name for name, value in asdict(about).items() if getattr(there, name) != value]
         raise UserError(f"the store {folder} differs in {', '.join(differs)}; name another folder in distill.store")

@@ -21,11 +21,21 @@ Rewrite = Callable[[Sequence[Example], int], list[Example]]
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """What a teacher says: its `top` likeliest tokens at each place, or with `spans` of stretches, how likely they are
+    (`training.teachers.across`); `top` is 1 then."""
+
+    top: int
+    spans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Taught:
     """A batch of (B, T), and of each position the teacher's k likeliest next tokens: `top` and `logp` (B, T, k).
 
-    `known` (B, T) is where there are such; elsewhere the rows are of k different tokens that have no probability.
-    `mtp` is m, the weight of multi-token prediction in this update.
+    `known` (B, T) is where there are such; elsewhere the rows are of k different tokens that have no probability. With
+    `spans` k is 1, `top` at the end of a stretch is its number of tokens, else 0, `logp` there is of the whole stretch,
+    and `known` is where a token belongs to one. `mtp` is m, the weight of multi-token prediction in this update.
     """
 
     batch: Batch
@@ -33,11 +43,12 @@ class Taught:
     logp: Tensor
     known: Tensor
     mtp: float = 0.0
+    spans: bool = False
 
     def to(self, device: Any) -> Taught:
         """The same on another device."""
         top, logp, known = (each.to(device, non_blocking=True) for each in (self.top, self.logp, self.known))
-        return Taught(self.batch.to(device), top, logp, known, self.mtp)
+        return replace(self, batch=self.batch.to(device), top=top, logp=logp, known=known)
 
     @property
     def ids(self) -> Tensor:
@@ -50,10 +61,10 @@ class Taught:
         return self.batch.tokens
 
 
-def taught(batch: Batch, say: Say, top: int, mtp: float = 0.0) -> Taught:
-    """Put what a teacher says of a batch's documents beside it."""
-    shape = (*batch.ids.shape, top)
-    found = torch.arange(top, dtype=torch.int32).expand(shape).clone()
+def taught(batch: Batch, say: Say, kind: Kind, mtp: float = 0.0) -> Taught:
+    """Put what a teacher says of a batch's documents beside it; stretches count where all of their tokens do."""
+    shape = (*batch.ids.shape, kind.top)
+    found = torch.arange(kind.top, dtype=torch.int32).expand(shape).clone()
     logp = torch.full(shape, -torch.inf)
     known = torch.zeros(batch.ids.shape, dtype=torch.bool)
     for row, span in _documents(batch):
@@ -64,7 +75,22 @@ def taught(batch: Batch, say: Say, top: int, mtp: float = 0.0) -> Taught:
         found[row, where] = torch.from_numpy(said.top.copy())
         logp[row, where] = torch.from_numpy(said.logp.astype("float32"))
         known[row, where] = True
-    return Taught(batch, found, logp, known, mtp)
+    if kind.spans:
+        known = _within(found[..., 0], batch.targets != IGNORED)
+    return Taught(batch, found, logp, known, mtp, kind.spans)
+
+
+def _within(sizes: Tensor, carries: Tensor) -> Tensor:
+    """Where tokens belong to stretches, (B, T), from the size of that which ends there; `sizes` forgets stretches that
+    have a token without loss."""
+    known = torch.zeros_like(carries)
+    for row, end in sizes.nonzero().tolist():
+        span = slice(end - int(sizes[row, end]) + 1, end + 1)
+        if carries[row, span].all():
+            known[row, span] = True
+        else:
+            sizes[row, end] = 0
+    return known
 
 
 def _documents(batch: Batch) -> Iterator[tuple[int, slice]]:
@@ -87,10 +113,10 @@ class TaughtUpdates:
     """
 
     def __init__(
-        self, packed: PackedUpdates, say: Say, top: int, *, mtp: tuple[float, float] = (0.0, 0.0), steps: int = 1,
+        self, packed: PackedUpdates, say: Say, kind: Kind, *, mtp: tuple[float, float] = (0.0, 0.0), steps: int = 1,
         on_policy: float = 0.0, rewrite: Rewrite | None = None, live: Say | None = None, pad_id: int = 0,
     ) -> None:  # fmt: skip
-        self._packed, self._say, self._top, self._mtp, self._steps = packed, say, top, mtp, steps
+        self._packed, self._say, self._kind, self._mtp, self._steps = packed, say, kind, mtp, steps
         self._share, self._rewrite, self._live, self._pad = on_policy if rewrite else 0.0, rewrite, live, pad_id
         self._step = 0
 
@@ -103,14 +129,15 @@ class TaughtUpdates:
         weight = self._weight(step)
         if self._rewrite and int((step + 1) * self._share) > int(step * self._share):
             own = [self._own(batch, step) for batch in batches]
-            return [taught(batch, self._live or self._say, self._top, weight) for batch in own]
-        return [taught(batch, self._say, self._top, weight) for batch in batches]
+            return [_of_own(taught(batch, self._live or self._say, self._kind, weight)) for batch in own]
+        return [taught(batch, self._say, self._kind, weight) for batch in batches]
 
     def largest(self) -> Taught:
         """A full row, of which everything is known."""
-        full = taught(self._packed.largest(), lambda ids: None, self._top, max(self._mtp))
-        even = torch.full_like(full.logp, -float(torch.tensor(2.0 * self._top).log()))
-        return replace(full, logp=even, known=torch.ones_like(full.known))
+        full = taught(self._packed.largest(), lambda ids: None, self._kind, max(self._mtp))
+        even = torch.full_like(full.logp, -float(torch.tensor(2.0 * self._kind.top).log()))
+        sizes = torch.ones_like(full.top) if self._kind.spans else full.top
+        return replace(full, top=sizes, logp=even, known=torch.ones_like(full.known))
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is."""
@@ -129,6 +156,12 @@ class TaughtUpdates:
         assert self._rewrite is not None
         examples = [document_of(batch, row, span) for row, span in _documents(batch)]
         return collate([self._rewrite(examples, step)], self._pad, batch.ids.shape[1])
+
+
+def _of_own(given: Taught) -> Taught:
+    """Without loss where nothing is known: a student learns nothing from its own words alone."""
+    targets = given.batch.targets.masked_fill(~given.known, IGNORED)
+    return replace(given, batch=replace(given.batch, targets=targets))
 
 
 def document_of(batch: Batch, row: int, span: slice) -> Example:
