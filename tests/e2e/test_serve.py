@@ -92,6 +92,38 @@ def test_an_openai_client_sees_reasoning_content_and_calls_streamed_or_not(opena
     assert [(parts["name"], json.loads(parts["arguments"]))] == calls
 
 
+def test_a_teacher_is_asked_of_texts_by_tokens_and_by_stretches(served):
+    pytest.importorskip("transformers")
+    import httpx2
+    from transformers import AutoTokenizer
+
+    from training.teachers.across import AcrossTokenizers
+    from training.teachers.server import ServerTeacher
+    from training.teachers.store import probe
+
+    weights = safetensors_of(pull(CATALOG["nano"]), weights_directory(), served.environ["KAT_VLLM_PYTHON"])
+    student = AutoTokenizer.from_pretrained(weights)
+    transport = httpx2.HTTPTransport(uds=served.address.removeprefix("unix:"))
+    teacher = ServerTeacher("http://localhost/v1", 4, "h", transport)
+    ids = student(probe(), add_special_tokens=False)["input_ids"]
+    assert teacher.cuts_alike(ids)
+    assert not teacher.cuts_alike(ids[:-1])
+    (rows,), likely = teacher.said([ids]), teacher.likely(ids)
+    assert rows.top.shape == (len(ids) - 1, 4)
+    found = [
+        (float(logp), one)
+        for token, top, row, one in zip(ids[1:], rows.top.tolist(), rows.logp, likely, strict=True)
+        for each, logp in zip(top, row, strict=True)
+        if each == token
+    ]
+    assert found, "some of the text is what the model finds likely"
+    assert [one for one, _ in found] == pytest.approx([one for _, one in found], abs=0.02)
+    (stretches,) = AcrossTokenizers(teacher, student, teacher.about).said([ids])
+    sizes = stretches.top[:, 0].tolist()
+    assert sum(sizes) == len(ids) - 1, "with one tokenizer all of the text is stretches"
+    assert stretches.logp.sum(dtype=float) == pytest.approx(sum(likely), rel=0.01)
+
+
 def completed(client, model):
     """What the model writes at temperature 0."""
     made = client.completions.create(model=model, prompt="The capital of France", temperature=0, max_tokens=12)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from assistant.errors import UserError
 from model.dialects import DIALECTS, dialect
-from model.format import Mode, ThinkRequest, ToolCall
+from model.format import Mode, ThinkRequest
 from model.prompt import Message
+from tests.training.strategies import samples
 from training.data.masking import END_OF_TURN, masked
 from training.data.schema import Provenance, Sample
 from training.examples import IGNORED, Place, example, examples
@@ -43,20 +44,7 @@ _WORDS = [
     " ",
     "好🎉",
 ]
-_TEXT = st.lists(st.sampled_from(_WORDS), max_size=4).map("".join)
-_CALLS = st.lists(st.builds(ToolCall, st.just("read"), st.fixed_dictionaries({"path": _TEXT})), max_size=2).map(tuple)
-_SAMPLES = st.builds(
-    Sample,
-    id=st.just("s"),
-    family=st.just("f"),
-    mode=st.sampled_from(Mode),
-    messages=st.lists(st.builds(Message, st.sampled_from(["system", "user", "tool"]), _TEXT), max_size=3).map(tuple),
-    answer=_TEXT,
-    judge=st.sampled_from(["", "It is short.", "é\nwhy"]),
-    think=_TEXT,
-    calls=_CALLS,
-    provenance=st.just(Provenance("s")),
-)
+_SAMPLES = samples(_WORDS, judges=st.sampled_from(["", "It is short.", "é\nwhy"]))
 
 
 class Coder:

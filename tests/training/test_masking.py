@@ -9,26 +9,13 @@ from hypothesis import strategies as st
 from model.dialects import DIALECTS, dialect
 from model.format import Mode, Segment, ThinkRequest, ToolCall
 from model.prompt import Message
+from tests.training.strategies import samples
 from training.data.flow.exporting import exported
 from training.data.masking import END_OF_TURN, masked
 from training.data.preview import COLOURS, Chosen, coloured
 from training.data.schema import Provenance, Sample
 
-_TAGS = st.sampled_from(["<think>\n", "</think>\n\n", "<answer>\n", "<tool_call>\n", "<|im_end|>", "\n", "a < b", "é"])
-_TEXT = st.lists(_TAGS, max_size=4).map("".join)
-_CALLS = st.lists(st.builds(ToolCall, st.just("read"), st.fixed_dictionaries({"path": _TEXT})), max_size=2).map(tuple)
-_SAMPLES = st.builds(
-    Sample,
-    id=st.just("s"),
-    family=st.just("f"),
-    mode=st.sampled_from(Mode),
-    messages=st.lists(st.builds(Message, st.sampled_from(["system", "user", "tool"]), _TEXT), max_size=3).map(tuple),
-    answer=_TEXT,
-    judge=_TEXT,
-    think=_TEXT,
-    calls=_CALLS,
-    provenance=st.just(Provenance("s")),
-)
+_SAMPLES = samples(["<think>\n", "</think>\n\n", "<answer>\n", "<tool_call>\n", "<|im_end|>", "\n", "a < b", "é"])
 
 
 @settings(max_examples=150, deadline=None)
