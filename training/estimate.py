@@ -99,7 +99,7 @@ def estimate(recipe: Recipe, base: Path, here: Machine | None = None) -> tuple[S
     Raises:
         UserError: the shape of the model is not known here.
     """
-    shape = shape_of(recipe.model, base)
+    shape = shape_of(recipe.model)
     device, room = _device(recipe, here or machine(recipe.hardware))
     tokens = corpus(recipe, base)
     return tuple(_stage(recipe, stage, fit, shape, (device, room, tokens)) for stage, fit in trains(recipe))
@@ -111,7 +111,7 @@ def trains(recipe: Recipe) -> Iterator[tuple[StageName, Fit]]:
     return ((stage, tables[stage]) for stage in recipe.stages if stage in tables)
 
 
-def shape_of(model: ModelTable, base: Path) -> Architecture:
+def shape_of(model: ModelTable) -> Architecture:
     """The shape of the model that a recipe names.
 
     Raises:
@@ -119,9 +119,8 @@ def shape_of(model: ModelTable, base: Path) -> Architecture:
     """
     from model.catalog import described, resolve
 
-    beside = base / Path(model.source).expanduser()
     try:
-        entry = described(resolve(str(beside) if beside.exists() else model.source))
+        entry = described(resolve(model.source))
     except ValueError as error:
         raise UserError(f"model.source: {error}") from None
     shape = entry.architecture or base_shape(model.source)

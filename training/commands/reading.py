@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.errors import UserError
 from training.checking import check
 from training.commands.recipes import base_of, found
+from training.places import model_place
 from training.recipe import build, layers
 from training.settings import Recipe
 
@@ -32,6 +33,14 @@ def read(recipe: Path, sets: tuple[str, ...] = (), environ: Mapping[str, str] = 
     tables = layers(path, sets, environ)
     if isinstance(tables.get("stages"), Mapping):
         raise UserError(f"{path.name} is a recipe for data; run it with: kat train data run {recipe}")
-    resolved = build(Recipe, tables)
+    base = base_of(path).absolute()
+    resolved = _placed(build(Recipe, tables), base)
     check(resolved)
-    return Read(resolved, base_of(path).absolute())
+    return Read(resolved, base)
+
+
+def _placed(recipe: Recipe, base: Path) -> Recipe:
+    """The recipe with its models where they are: what serves a run's result is typed in any folder."""
+    model = replace(recipe.model, source=model_place(base, recipe.model.source))
+    distill = replace(recipe.distill, teacher=model_place(base, recipe.distill.teacher))
+    return replace(recipe, model=model, distill=distill)
