@@ -216,7 +216,9 @@ def test_prepare_makes_the_data_and_the_files(code, monkeypatch, capsys):
     assert "few/mix and few/questions: not there yet; first the recipe few" in told
     assert "accelerate.yaml, job.slurm" in told
     assert run([*command, "--prepare"]) == Exit.DONE
-    assert "not there yet" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "not there yet" not in told
+    assert "few/mix is there, and is used as it is" in told
 
 
 def test_data_that_nothing_makes_are_named(tmp_path):
