@@ -78,9 +78,8 @@ def supply(table: DataTable, base: Path, say: Callable[[str], None], jobs: int =
         say(f"{' and '.join(gone)}: not there yet; first the recipe {table.recipe}")
         _made(table, base, jobs)
     elif table.recipe and table.folders:
-        say(
-            f"{table.samples or table.tasks} is there, and is used as it is; to make it anew of your folders, move it away"
-        )
+        there = table.samples or table.tasks
+        say(f"{there} is there, and is used as it is; to make it anew of your folders, move it away")
     if gone and (still := missing(table, base)):
         raise UserError(f"the recipe {table.recipe} leaves nothing in {still[0]}; set data.samples and data.tasks")
 
