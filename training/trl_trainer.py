@@ -5,19 +5,14 @@ TRL's private methods that are overridden, or relied on, are held to TRL 1.16 by
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # both are read when TRL is imported
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
 
 from assistant.errors import UserError
 from training.advantages import TWO_SEGMENTS, Groups, Rules, advantages, balance, by_token
@@ -33,6 +28,7 @@ from training.runtime.probing import largest_batch
 from training.runtime.world import World
 from training.seeds import derived
 from training.settings import Rewards, Rl
+from training.trl_apart import GRPOConfig, GRPOTrainer
 
 T = TypeVar("T")
 Seen = Callable[[int, Sequence[str], Sequence[Tried]], None]

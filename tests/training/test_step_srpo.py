@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -167,6 +168,10 @@ def test_private_methods_of_trl_take_what_we_expect(name, arguments):
     if name == "_get_per_token_logps_and_entropies":
         assert all("image" in each or "pixel" in each or "tile" in each or "type_ids" in each or "shapes" in each
                    for each in found[len(arguments):])  # fmt: skip
+
+
+def test_trl_does_not_bring_vllm_along():
+    assert not importlib.import_module("trl.generation.vllm_generation").is_vllm_available()
 
 
 def test_trl_behaves_as_the_trainer_relies_on(tmp_path):

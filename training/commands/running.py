@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,7 +189,6 @@ def _here(found: Read, folder: RunFolder, weights: Path | None, *, kept: bool = 
     from training.runtime.stopping import Stop
     from training.runtime.world import World
 
-    warnings.filterwarnings("ignore", message="TRL currently supports vLLM versions")  # it is not served by TRL
     _threads(found.recipe)
     world = World.here()
     if kept:
