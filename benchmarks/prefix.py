@@ -42,11 +42,14 @@ from model.engines.script import behind
 from model.format import Mode, ThinkRequest
 from model.prompt import Prompt
 from model.pull import pull
+from model.serving.hardware.processor import cpu_flags, emulates_bf16
 from model.serving.starting.weights import NEEDED, safetensors_of, weights_directory
 from model.tokens import FileTokenizer
 
 BLOCK = 32
 """Tokens in a block of the cache; the least that vLLM's CPU kernels take."""
+DTYPE = "float32" if emulates_bf16(cpu_flags()) else "bfloat16"
+"""What the cores compute quickly."""
 TURNS = 12
 THINK_BUDGET = 30
 PATIENCE = 300.0
@@ -89,6 +92,7 @@ def served(python: str, model: Path, folder: Path, seats: int = 2) -> Iterator[s
     options = {
         "model": model, "served-model-name": "kat-v1-nano", "uds": socket, "max-model-len": 32_768,
         "block-size": BLOCK, "gpu-memory-utilization": 0.2, "max-num-seqs": seats,
+        "dtype": DTYPE,
     }  # fmt: skip
     flags = [f"--{name}={value}" for name, value in options.items()]
     flags += ["--enforce-eager", "--enable-prompt-tokens-details"]

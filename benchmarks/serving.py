@@ -32,7 +32,7 @@ import httpx2
 from crowd import figures as crowded
 from crowd import stress
 from measure import machine
-from prefix import served, vllm_python
+from prefix import DTYPE, served, vllm_python
 
 from model.catalog import CATALOG
 from model.dialects import dialect
@@ -240,7 +240,7 @@ def _generated(weights: Path) -> list[Row]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=getattr(torch, DTYPE))
     tokenizer = AutoTokenizer.from_pretrained(weights, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     batches = {n: tokenizer([prompt_of(i).text for i in range(n)], return_tensors="pt", padding=True) for n in STREAMS}
