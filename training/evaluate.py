@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from model.budget import Budget, thought_of
 from training.budgets import Voice
@@ -57,8 +58,9 @@ def run(job: Job) -> Outcome:
         if found is None:
             return Outcome(job.weights, False, f"stopped at {name}; it goes on with the tasks that are left, as asked")
         columns[name] = found
-    for name in models:
-        _unfinished(job, name).unlink(missing_ok=True)
+    if job.world.main:
+        for file in job.folder.stage(job.stage).glob("*.unfinished"):
+            file.unlink()
     tries = {name: column.tries for name, column in columns.items()}
     losses = {name: column.loss for name, column in columns.items() if column.loss}
     if not any(tries.values()) and not losses:
@@ -83,7 +85,7 @@ def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column | N
     world, folder = job.world, job.folder.stage(job.stage)
     job.say(f"eval: {name}, {len(exam.questions)} tasks in the modes {', '.join(exam.modes)}")
     loaded = load(job.recipe.model, weights=weights, device=world.device, train=False)
-    found = _tries(job, exam, loaded, name)
+    found = _tries(job, exam, loaded, folder / f"{name}-{world.rank}.unfinished", _about(exam, weights))
     if found is None:
         return None
     put(folder / f"{name}-{world.rank}.jsonl", "".join(json.dumps(asdict(one)) + "\n" for one in found))
@@ -93,16 +95,17 @@ def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column | N
     return Column(sorted(every, key=lambda one: (one.task, one.asked)), loss)
 
 
-def _tries(job: Job, exam: Exam, loaded: Loaded, name: str) -> list[Try] | None:
+def _tries(job: Job, exam: Exam, loaded: Loaded, file: Path, about: Mapping[str, Any]) -> list[Try] | None:
     """Those of this process, written down part by part; None where it was stopped before the end."""
-    recipe, world, file = job.recipe, job.world, _unfinished(job, name)
+    recipe, world = job.recipe, job.world
     budget = Budget(recipe.rl.judge, thought_of(recipe.eval.tokens, recipe.rl.think))
     voice = Voice(loaded.tokens, loaded.dialect, budget)
     single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), JOBS)
     sampler = Sampler(loaded.model, loaded.tokens.ends, loaded.tokenizer.pad_token_id or 0, voice.watch)
-    there = [Try(**row) for row in rows(file)]
-    done = {task for task, count in Counter(one.task for one in there).items() if count == len(exam.modes)}
-    found, mine = [one for one in there if one.task in done], exam.questions[world.rank :: world.size]
+    mine = exam.questions[world.rank :: world.size]
+    found = _kept(file, about, {one.task.id for one in mine}, len(exam.modes))
+    done = {one.task for one in found}
+    put(file, "".join(json.dumps(line) + "\n" for line in (about, *map(asdict, found))))
     for part in range(-(-len(exam.questions) // (world.size * PART))):  # as many in each process
         if world.any(job.stop.asked):
             return None
@@ -114,9 +117,18 @@ def _tries(job: Job, exam: Exam, loaded: Loaded, name: str) -> list[Try] | None:
     return found
 
 
-def _unfinished(job: Job, name: str) -> Path:
-    """Where this process keeps tries until the table is made."""
-    return job.folder.stage(job.stage) / f"{name}-{job.world.rank}.unfinished"
+def _about(exam: Exam, weights: Path | None) -> Mapping[str, Any]:
+    """What tries are of: those of other weights are not gone on with."""
+    written = max((file.stat().st_mtime_ns for file in weights.iterdir()), default=0) if weights else 0
+    return {"weights": str(weights or ""), "written": written, "modes": [*exam.modes], "tokens": exam.limits.tokens}
+
+
+def _kept(file: Path, about: Mapping[str, Any], tasks: Set[str], modes: int) -> list[Try]:
+    """The tries of these tasks that an evaluation of the same kept, of those that were tried in all modes."""
+    lines = list(rows(file))
+    there = [Try(**row) for row in lines[1:]] if lines[:1] == [about] else []
+    whole = {task for task, count in Counter(one.task for one in there).items() if count == modes and task in tasks}
+    return [one for one in there if one.task in whole]
 
 
 def _loss(job: Job, loaded: Loaded) -> Mapping[str, float]:

@@ -29,17 +29,23 @@ def run(job: Job) -> Outcome:
     """
     if job.weights is None:
         raise UserError("there is nothing to export: no stage before trained; put one before it in stages")
-    if not job.world.main:
-        return Outcome(job.weights)
     found: list[Exported] = []
-    for one in exports(job, job.weights):
+    whole = not job.world.main or _exported(job, job.weights, found)
+    if job.world.any(not whole):
+        return Outcome(job.weights, False, "stopped between two forms; the export begins anew, as asked")
+    figures = {f"{one.form}_{name}": value for one in found for name, value in one.figures.items()}
+    return Outcome(job.weights, figures=figures, notes=tuple(line for one in found for line in one.notes))
+
+
+def _exported(job: Job, weights: Path, found: list[Exported]) -> bool:
+    """Export into `found`; false where that was stopped before the end."""
+    for one in exports(job, weights):
         found.append(one)
         for line in one.notes:
             job.say(line)
         if job.stop.asked and len(found) < len(forms_of(job.recipe)):
-            return Outcome(job.weights, False, f"stopped behind the form {one.form}; it begins anew, as asked")
-    figures = {f"{one.form}_{name}": value for one in found for name, value in one.figures.items()}
-    return Outcome(job.weights, figures=figures, notes=tuple(line for one in found for line in one.notes))
+            return False
+    return True
 
 
 def exports(job: Job, weights: Path) -> Iterator[Exported]:

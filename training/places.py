@@ -17,5 +17,8 @@ def model_place(base: Path, named: str) -> str:
     as seen from the recipe."""
     if not named or "://" in named or known(named):
         return named
-    beside = base / Path(named).expanduser()
-    return str(beside) if beside.exists() else named
+    try:
+        beside = base / Path(named).expanduser()
+        return str(beside) if beside.exists() else named
+    except (OSError, RuntimeError):  # no home of that name, a folder that may not be looked into
+        return named

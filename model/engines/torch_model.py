@@ -20,8 +20,10 @@ from model.engines.detokenizer import Detokenizer
 from model.engines.llama import cores
 from model.engines.torch_draw import Draw, Sampler
 from model.engines.torch_tokens import Tokens
+from model.serving.hardware.memory import free_memory
 from model.serving.hardware.processor import cpu_flags, emulates_bf16
 from model.serving.logprobs import Scored
+from model.serving.plan import GIB
 
 READ_CPU, READ_GPU = 64, 2048
 """Tokens of a prompt that are read between two looks at a cancel, on a CPU and elsewhere; our choice."""
@@ -180,8 +182,7 @@ def _loaded(options: TorchOptions) -> tuple[Any, Any]:
             model = model.to(_device(options.device_map))
         if options.adapter:
             model = _adapted(model, options.adapter)
-        if model.device.type == "cpu" and model.dtype == torch.bfloat16 and emulates_bf16(cpu_flags()):
-            model = model.float()
+        model = _widened(model)
     except EngineRefused:
         raise
     except Exception as error:  # what a broken file makes of the libraries is of many kinds
@@ -215,6 +216,15 @@ def _device(device_map: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _widened(model: Any) -> Any:
+    """In fp32 on cores that emulate bf16, if there is room for it."""
+    plain = model.dtype == torch.bfloat16 and not getattr(model, "is_quantized", False)
+    if model.device.type != "cpu" or not plain or not emulates_bf16(cpu_flags()):
+        return model
+    free = free_memory()
+    return model.float() if free is None or free * GIB > 1.2 * model.get_memory_footprint() else model
 
 
 def _adapted(model: Any, adapter: Path) -> Any:

@@ -190,16 +190,22 @@ def test_stopped_it_keeps_the_tries_there_are_and_goes_on_behind_them(tmp_path: 
     assert "stopped at after" in outcome.why
     folder = job.folder.path / "eval"
     kept = folder / "before-0.unfinished"
-    rows = [{**json.loads(line), "judge": 777} for line in kept.read_text().splitlines()]
+    about, *tries = kept.read_text().splitlines()
+    rows = [{**json.loads(line), "judge": 777} for line in tries]
     assert len(rows) == 6
     rows, cut = rows[:5], json.dumps(rows[5])[:20]
-    kept.write_text("".join(json.dumps(row) + "\n" for row in rows) + cut)
+    kept.write_text(f"{about}\n" + "".join(json.dumps(row) + "\n" for row in rows) + cut)
+    others = [{**row, "task": f"other {number // 3}"} for number, row in enumerate(rows)]
+    (folder / "after-0.unfinished").write_text(f"{about}\n" + "".join(json.dumps(row) + "\n" for row in others))
     outcome = run(replace(job, stop=Stop()))
     assert outcome.finished
     tries = [json.loads(line) for line in (folder / "before-0.jsonl").read_text().splitlines()]
     again = {each["task"] for each in tries if each["judge"] != 777}
     assert again == {rows[4]["task"]}, "a task is tried again in all modes, the others are not"
     assert len(tries) == 6
+    after = [json.loads(line) for line in (folder / "after-0.jsonl").read_text().splitlines()]
+    assert len(after) == 6
+    assert not any(each["judge"] == 777 for each in after), "those are of other weights"
     assert not [*folder.glob("*.unfinished")]
 
 

@@ -230,7 +230,7 @@ def test_stopped_it_ends_behind_the_form_that_is_under_way(adapter: Path, tiny: 
     both.stop.ask()
     outcome = run(both)
     assert not outcome.finished
-    assert "behind the form adapter" in outcome.why
+    assert "between two forms" in outcome.why
     assert [path.name for path in (tmp_path / "run/export").iterdir()] == ["in-house-adapter"]
     assert run(job(tiny, tmp_path, adapter, forms=("adapter", "gguf"))).finished
 

@@ -203,7 +203,7 @@ def _here(found: Read, folder: RunFolder, weights: Path | None, *, kept: bool = 
         say(f"done; {folder.report} says what came of it")
         return Exit.DONE
     if stop.asked:
-        say(f"{outcome.why}; kat train resume {folder.path} goes on")
+        say(f"{outcome.why}; {f'kat train resume {folder.path}' if kept else 'the same command'} goes on")
         return Exit.INTERRUPTED
     say(f"{outcome.why}; resumed, it would go the same way: {_other_way(found.recipe, folder)}")
     return Exit.NOT_ACHIEVED

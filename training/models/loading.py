@@ -52,12 +52,13 @@ def load(
     dtype: Dtype | None = None,
     cache: Path | None = None,
     train: bool = True,
+    turns: bool = True,
 ) -> Loaded:
     """The model of a recipe, or `weights`, which a stage before left: whole weights, or an adapter on such.
 
     With `train` it gets the recipe's adapter or new blocks, where `weights` has none yet, and exactly what is trained
     requires a gradient; else nothing does, and it is in evaluation mode. `dtype` is by default the recipe's, `cache`
-    the folder for weights that are converted from a GGUF.
+    the folder for weights that are converted from a GGUF. Without `turns` it may be a model that knows no turns.
 
     Raises:
         UserError: there is no such model, or it cannot be trained as asked.
@@ -68,8 +69,9 @@ def load(
     source = _below(weights, table, cache) if weights else source_of(table, cache)
     model, tokenizer = _read(source, dtype or table.dtype)
     tokens = Tokens(tokenizer, model.generation_config, model.config.get_text_config().vocab_size)
-    markers.expect_turns(tokens, table.source)
-    markers.templated(tokenizer, table.dialect)
+    if turns:
+        markers.expect_turns(tokens, table.source)
+        markers.templated(tokenizer, table.dialect)
     if weights and is_adapter(weights):
         model = _with_adapter(model, weights, train=train)
     elif train:

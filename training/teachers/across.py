@@ -15,6 +15,8 @@ _BYTES = frozenset(map(chr, (*range(33, 127), *range(161, 173), *range(174, 324)
 """The letters by which byte-level BPE writes a byte each (GPT-2's table)."""
 _BLANK = "▁"
 """How SentencePiece writes a blank."""
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+"""What stands for bytes that are no text: a reply may end within a letter."""
 
 
 class Reader(Protocol):
@@ -28,7 +30,14 @@ class Reader(Protocol):
         """The tokens of a text: their ids, and as its vocabulary writes them."""
 
     def likely(self, ids: Sequence[int]) -> list[float]:
-        """The log-probability of each token but the first, given all before it."""
+        """The log-probability of each token but the first, given all before it and the beginning that it expects."""
+
+
+def beginning(plain: Sequence[int], marked: Sequence[int]) -> list[int]:
+    """The tokens that a tokenizer puts before a text by default, from what it makes of one without and with them."""
+    starts = range(len(marked) - len(plain) + 1)
+    at = next((at for at in starts if [*marked[at : at + len(plain)]] == [*plain]), 0)
+    return [*marked[:at]]
 
 
 class AcrossTokenizers:
@@ -57,9 +66,11 @@ class AcrossTokenizers:
         """The last token, the number of tokens and the teacher's log-probability of each."""
         text = str(self._student.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         mine = widths(self._student.convert_ids_to_tokens(list(ids)), text)
+        if mine is None or _BROKEN in text:
+            return
         theirs, pieces = self._reader.cut(text)
         other = widths(pieces, text)
-        if mine is None or other is None or len(theirs) < 2:
+        if other is None or len(theirs) < 2:
             return
         likely = [0.0, *self._reader.likely(theirs)]
         for span in aligned(_ends(mine), _ends(other)):
@@ -73,6 +84,8 @@ def widths(tokens: Sequence[str], text: str) -> list[int] | None:
     size = len(text.encode())
     for width in (_byte_level, _sentence_piece):
         found = list(map(width, tokens))
+        if found and tokens[0].startswith(_BLANK) and sum(found) == size + 1:
+            found[0] -= 1  # SentencePiece puts a blank before a text
         if sum(found) == size:
             return found
     return None

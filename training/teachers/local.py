@@ -9,7 +9,8 @@ import torch
 
 from training.drafting import rows
 from training.head import TokenLogprob, backbone, each, head_of
-from training.teachers.store import About, Said
+from training.teachers.across import beginning
+from training.teachers.store import About, Said, probe
 
 CHUNK = 1024
 """Positions whose logits are held at once; our choice."""
@@ -24,6 +25,7 @@ class LocalTeacher:
     def __init__(self, model: Any, about: About, device: str = "cpu", tokenizer: Any = None) -> None:
         self._model, self.about, self._device = model.requires_grad_(False).eval(), about, device
         self._tokenizer = tokenizer
+        self._beginning = [] if tokenizer is None else beginning(*map(self._cut, (False, True)))
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def said(self, texts: Sequence[Sequence[int]]) -> list[Said]:
@@ -37,11 +39,15 @@ class LocalTeacher:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def likely(self, ids: Sequence[int]) -> list[float]:
-        """The log-probability of each token but the first, given all before it."""
-        targets = torch.tensor(ids[1:], device=self._device)
-        found, _ = each(TokenLogprob(), self._hidden(ids), head_of(self._model), targets, chunk=CHUNK)
+        """The log-probability of each token but the first, given all before it and the beginning that it expects."""
+        whole = [*self._beginning, *ids]
+        targets = torch.tensor(whole[1:], device=self._device)
+        found, _ = each(TokenLogprob(), self._hidden(whole), head_of(self._model), targets, chunk=CHUNK)
         logprobs: list[float] = found.tolist()
-        return logprobs
+        return logprobs[len(self._beginning) :]
+
+    def _cut(self, marked: bool) -> list[int]:
+        return list(self._tokenizer(probe(), add_special_tokens=marked)["input_ids"])
 
     def _hidden(self, ids: Sequence[int]) -> torch.Tensor:
         """The states (T-1, H) behind all tokens but the last."""

@@ -41,10 +41,12 @@ def teacher_of(job: Job, student: Loaded) -> Teacher:
 def _local(job: Job, student: Loaded) -> Teacher:
     recipe, settings = job.recipe, job.recipe.distill
     table = ModelTable(source=settings.teacher, dialect=recipe.model.dialect, dtype=recipe.model.dtype)
-    loaded = load(table, device=job.world.device, train=False)
+    loaded = load(table, device=job.world.device, train=False, turns=False)
     mine = tokenizer_hash(student.tokenizer)
+    folder = Path(settings.teacher).expanduser()
+    name = folder.name if folder.is_dir() else settings.teacher
     about = About(
-        teacher=settings.teacher, revision=_revision(settings.teacher, loaded.source), tokenizer=mine, top=settings.top,
+        teacher=name, revision=_revision(settings.teacher, loaded.source), tokenizer=mine, top=settings.top,
         temperature=settings.temperature,
     )  # fmt: skip
     teacher = LocalTeacher(loaded.model, about, job.world.device, loaded.tokenizer)
@@ -58,7 +60,10 @@ def _across(job: Job, student: Loaded, reader: Reader) -> Teacher:
             " at temperature 1; set distill.temperature = 1.0"
         )
     job.say(f"distill: {reader.about.teacher} has another tokenizer; stretches that both cut out are compared")
-    return AcrossTokenizers(reader, student.tokenizer, replace(reader.about, top=1, spans=True))
+    teacher = AcrossTokenizers(reader, student.tokenizer, replace(reader.about, top=1, spans=True))
+    if not teacher.said([student.tokens.encode(probe(), specials=True)])[0].top.any():
+        raise UserError(f"the tokens of {reader.about.teacher} cannot be laid over texts; choose another teacher")
+    return teacher
 
 
 def _revision(source: str, folder: Path) -> str:

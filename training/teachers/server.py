@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import httpx2
 import numpy as np
 
 from assistant.errors import UserError
+from training.teachers.across import beginning
 from training.teachers.store import About, Said, probe
 
 PATIENCE = 600.0
@@ -32,18 +34,29 @@ class ServerTeacher:
 
     def cuts_alike(self, ids: Sequence[int]) -> bool:
         """Whether it splits the text of `probe` into these tokens."""
-        return self.cut(probe())[0] == list(ids)
+        return list(self._tokenized(probe())["tokens"]) == list(ids)
 
     def cut(self, text: str) -> tuple[list[int], list[str]]:
         """The tokens of a text: their ids, and as its vocabulary writes them."""
-        ask = {"model": self._name, "prompt": text, "add_special_tokens": False, "return_token_strs": True}
-        found = self._asked("POST", "/tokenize", ask)
+        found = self._tokenized(text)
+        if found["tokens"] and not found.get("token_strs"):
+            raise UserError(f"{self._url} does not tell how its tokens are written; serve it with vLLM 0.10 or newer")
         return list(found["tokens"]), list(found.get("token_strs") or ())
 
     def likely(self, ids: Sequence[int]) -> list[float]:
-        """The log-probability of each token but the first, given all before it."""
-        pairs = zip(ids[1:], self._prompt_logprobs(ids, 1)[1:], strict=True)
-        return [float(row[str(token)]["logprob"]) for token, row in pairs]
+        """The log-probability of each token but the first, given all before it and the beginning that it expects."""
+        whole = [*self._beginning, *ids]
+        pairs = zip(whole[1:], self._prompt_logprobs(whole, 1)[1:], strict=True)
+        return [float(row[str(token)]["logprob"]) for token, row in pairs][len(self._beginning) :]
+
+    @cached_property
+    def _beginning(self) -> list[int]:
+        plain, marked = (self._tokenized(probe(), marked=marked)["tokens"] for marked in (False, True))
+        return beginning(plain, marked)
+
+    def _tokenized(self, text: str, *, marked: bool = False) -> Any:
+        ask = {"model": self._name, "prompt": text, "add_special_tokens": marked, "return_token_strs": True}
+        return self._asked("POST", "/tokenize", ask)
 
     def said(self, texts: Sequence[Sequence[int]]) -> list[Said]:
         """What it says of each text."""

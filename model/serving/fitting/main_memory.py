@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import ceil, floor, inf
 from pathlib import Path
 
@@ -21,7 +22,18 @@ _PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 
 
 def on_main_memory(entry: CatalogEntry, machine: Machine, wish: Wish, needed: int) -> Plan | None:
-    """A plan for main memory with room for `needed` tokens, or None."""
+    """A plan for main memory with room for `needed` tokens, or None.
+
+    Where cores have no units for bf16 it is in 32 bits, or where that does not fit, or 16 were asked for, all the same
+    in 16; `bits` of the plan's machine says which.
+    """
+    narrow = replace(machine, bits=16)
+    if machine.bits == 32 and wish.quantization != "bf16" and (found := _planned(entry, machine, wish, needed)):
+        return found
+    return _planned(entry, narrow, wish, needed)
+
+
+def _planned(entry: CatalogEntry, machine: Machine, wish: Wish, needed: int) -> Plan | None:
     runner = wish.runner or (Runner.LLAMA if entry.quantization == "gguf" else Runner.VLLM_CPU)
     shape = entry.architecture
     if runner is Runner.VLLM or (entry.parameters or 0) > wording.MOST_ON_CPU or not _can(entry, runner, wish):

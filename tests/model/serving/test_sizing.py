@@ -133,6 +133,10 @@ def test_small_models_in_main_memory() -> None:
     assert wide.kv_tokens == pytest.approx(wide.kv * GIB / (2 * 30 * 3 * 64 * 4), abs=1)
     assert any("32 bits" in line for line in wide.lines)
     assert plan(nano, replace(WITHOUT, bits=32)).lines == file.lines
+    small = plan(CATALOG["HiPO-8B"], replace(WITHOUT, bits=32, memory=24.0))
+    assert (small.machine.bits, small.kv_dtype) == (16, "auto"), "slowly rather than not at all"
+    asked = Wish(runner=Runner.VLLM_CPU, quantization="bf16")
+    assert plan(CATALOG["HiPO-1.7B"], replace(WITHOUT, bits=32), asked).machine.bits == 16
     assert plan(CATALOG["HiPO-1.7B"], WITHOUT).runner is Runner.VLLM_CPU
     with pytest.raises(DoesNotFit, match="too little"):
         plan(CATALOG["HiPO-8B"], replace(WITHOUT, memory=12.0))
