@@ -19,10 +19,10 @@ from training.coldstart import batches_of, held_out
 from training.distilling import Distilling
 from training.examples import Example, Place
 from training.models.loading import Loaded, load
-from training.models.mtp import FOLDER, MtpModule
+from training.models.mtp import MtpModule
+from training.modules import module_of
 from training.places import place
 from training.runtime.feeding import PackedUpdates, updates_of
-from training.runtime.folder import RunFolder
 from training.runtime.job import Job, Outcome
 from training.runtime.loop import fit
 from training.runtime.reading import Data, samples
@@ -127,7 +127,7 @@ class _Rewriting:
 
     def __init__(self, job: Job, loaded: Loaded, root: Distilling) -> None:
         pad = loaded.tokenizer.pad_token_id or 0
-        self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad, root=root)
+        self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad, rows=job.recipe.rl.rows, root=root)
         self._seed, self._rank = job.recipe.seed, job.world.rank
 
     def rewritten(self, examples: Sequence[Example], step: int) -> list[Example]:
@@ -159,7 +159,7 @@ def _module(job: Job, loaded: Loaded) -> MtpModule | None:
             raise UserError("distill.drafter_only fits an MTP module, and the recipe has none; add [model.mtp]")
         return None
     dtype, device = next(loaded.model.parameters()).dtype, job.world.start
-    left = _left(job)
+    left = module_of(job)
     if left:
         job.say(f"distill: the MTP module goes on from {left}")
         found = MtpModule.load(left, dtype)
@@ -169,13 +169,3 @@ def _module(job: Job, loaded: Loaded) -> MtpModule | None:
         found = MtpModule.of(loaded.model, mtp.layout)
     placed: MtpModule = found.to(device, dtype)
     return placed
-
-
-def _left(job: Job) -> Path | None:
-    """The module that an earlier stage left: beside the weights, or, as later stages do not touch it, in their run."""
-    if job.weights is None:
-        return None
-    run = job.weights.resolve().parent.parent
-    earlier = run.glob(f"*/weights/{FOLDER}") if RunFolder(run).recipe.is_file() else ()
-    newest = sorted(earlier, key=lambda folder: folder.stat().st_mtime, reverse=True)
-    return next((folder for folder in (job.weights / FOLDER, *newest) if folder.is_dir()), None)

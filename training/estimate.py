@@ -63,8 +63,9 @@ class StageEstimate:
     def memory(self) -> float:
         """Bytes of one process, at the peak; replies are written before activations are kept, and not beside them."""
         sizes = {part.name: part.size for part in self.parts}
-        passing = sizes.pop("activations") + sizes.pop("head")
-        return max(passing, sizes.pop("cache", 0.0)) + sum(sizes.values())
+        passing = sum(sizes.pop(name, 0.0) for name in ("activations", "head", "gathered"))
+        drawing = sum(sizes.pop(name, 0.0) for name in ("cache", "decoding"))
+        return max(passing, drawing) + sum(sizes.values())
 
     @property
     def fits(self) -> bool:

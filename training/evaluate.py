@@ -101,7 +101,7 @@ def _tries(job: Job, exam: Exam, loaded: Loaded, file: Path, about: Mapping[str,
     budget = Budget(recipe.rl.judge, thought_of(recipe.eval.tokens, recipe.rl.think))
     voice = Voice(loaded.tokens, loaded.dialect, budget)
     single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), JOBS)
-    sampler = Sampler(loaded.model, loaded.tokens.ends, loaded.tokenizer.pad_token_id or 0, voice.watch)
+    sampler = Sampler(loaded.model, loaded.tokens.ends, loaded.tokenizer.pad_token_id or 0, voice.watch, recipe.rl.rows)
     mine = exam.questions[world.rank :: world.size]
     found = _kept(file, about, {one.task.id for one in mine}, len(exam.modes))
     done = {one.task for one in found}

@@ -16,9 +16,10 @@ from training.exporting.forms import forms_of
 from training.exporting.gguf_adapter import gguf_adapter
 from training.exporting.merged import merged, whole
 from training.models.loading import base_of, is_adapter, load, source_of
-from training.models.mtp import FOLDER, MtpModule
+from training.models.mtp import MtpModule
+from training.modules import module_of
 from training.runtime.job import Job, Outcome
-from training.settings import Mtp
+from training.settings import FormName, Mtp
 
 
 def run(job: Job) -> Outcome:
@@ -43,7 +44,7 @@ def _exported(job: Job, weights: Path, found: list[Exported]) -> bool:
         found.append(one)
         for line in one.notes:
             job.say(line)
-        if job.stop.asked and len(found) < len(forms_of(job.recipe)):
+        if job.stop.asked and len(found) < len(_forms(job)):
             return False
     return True
 
@@ -51,8 +52,15 @@ def _exported(job: Job, weights: Path, found: list[Exported]) -> bool:
 def exports(job: Job, weights: Path) -> Iterator[Exported]:
     """The exports, one after the other, into the stage's folder."""
     plan = _Plan(job, weights, job.folder.stage("export"), name_of(job.recipe.name))
-    for form in forms_of(job.recipe):
+    for form in _forms(job):
         yield _FORMS[form](plan)
+
+
+def _forms(job: Job) -> tuple[FormName, ...]:
+    """Those of the recipe; where it names none, with the drafter that another run fitted as well."""
+    forms, named = forms_of(job.recipe), job.recipe.export.forms
+    drafts = job.recipe.model.mtp and not named and "drafter" not in forms and module_of(job)
+    return (*forms, "drafter") if drafts else forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,9 @@ def _gguf(plan: _Plan) -> Exported:
 
 
 def _drafter(plan: _Plan) -> Exported:
-    recipe, found = plan.job.recipe, module_folder(plan.job, plan.weights)
+    recipe, found = plan.job.recipe, module_of(plan.job)
+    if found is None:
+        raise UserError("the run has no MTP module to export; give the recipe [model.mtp] and the stage distill")
     module, out = MtpModule.load(found), plan.folder / f"{plan.name}-drafter"
     stale = "" if found.parent == plan.weights else "fitted before the last stage; distill.drafter_only fits it again"
     depth, dialect = (recipe.model.mtp or Mtp()).depth, recipe.model.dialect
@@ -140,19 +150,6 @@ def _drafter(plan: _Plan) -> Exported:
     behind = ("--speculative-config", speculation(module.layout, out, depth))
     serve = served(str(target.resolve()), "--dialect", dialect, "--speculate", "off", behind=behind)
     return Exported("drafter", out, serve, asked(target.name, dialect), said=stale)
-
-
-def module_folder(job: Job, weights: Path) -> Path:
-    """Where the MTP module of a run is: beside the weights, or where an earlier stage of it was left.
-
-    Raises:
-        UserError: there is none.
-    """
-    earlier = sorted(job.folder.path.glob(f"*/**/{FOLDER}/mtp.json"), key=lambda path: path.stat().st_mtime)
-    for folder in (weights / FOLDER, *(path.parent for path in reversed(earlier))):
-        if (folder / "mtp.json").is_file():
-            return folder
-    raise UserError("the run has no MTP module to export; give the recipe [model.mtp] and the stage distill")
 
 
 _FORMS: dict[str, Callable[[_Plan], Exported]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.recipe import shown
-from training.runtime.folder import RunFolder, put
+from training.runtime.folder import OUTCOME, RunFolder, put
 from training.runtime.job import Job, Outcome, Stage
 from training.runtime.stopping import Stop
 from training.runtime.world import World
@@ -23,7 +23,8 @@ MODULES: Mapping[StageName, str] = {
     "eval": "training.evaluate",
     "export": "training.export",
 }
-_OUTCOME = "outcome.json"
+TRAINS: tuple[StageName, ...] = ("distill", "coldstart", "rl")
+"""The stages that leave other weights than they were given."""
 
 
 def stage_of(name: StageName) -> Stage:
@@ -76,16 +77,17 @@ def run(recipe: Recipe, way: Way, about: Mapping[str, Any] | None) -> Outcome:
 def finished(folder: RunFolder, stage: StageName) -> Outcome | None:
     """How a stage ended in an earlier run; None where it did not finish."""
     try:
-        kept = json.loads((folder.path / stage / _OUTCOME).read_text(encoding="utf-8"))
+        kept = json.loads((folder.path / stage / OUTCOME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     weights = kept.pop("weights")
-    return Outcome(**{**kept, "weights": Path(weights) if weights else None, "notes": tuple(kept["notes"])})
+    where = folder.path / weights if weights else None  # those of the run itself move with it
+    return Outcome(**{**kept, "weights": where, "notes": tuple(kept["notes"])})
 
 
 def forget(folder: RunFolder, stage: StageName) -> None:
     """Count a stage as not run, so that it runs again."""
-    (folder.path / stage / _OUTCOME).unlink(missing_ok=True)
+    (folder.path / stage / OUTCOME).unlink(missing_ok=True)
 
 
 def once_more(recipe: Recipe, folder: RunFolder, stage: StageName) -> Recipe:
@@ -97,7 +99,7 @@ def once_more(recipe: Recipe, folder: RunFolder, stage: StageName) -> Recipe:
 
 def trained(recipe: Recipe, folder: RunFolder) -> Path | None:
     """The weights that the last finished stage left."""
-    outcomes = [found for stage in recipe.stages if (found := finished(folder, stage))]
+    outcomes = [found for stage in recipe.stages if stage in TRAINS and (found := finished(folder, stage))]
     return next((each.weights for each in reversed(outcomes) if each.weights), None)
 
 
@@ -107,7 +109,8 @@ def report(recipe: Recipe, folder: RunFolder, last: Outcome) -> None:
 
 
 def _stage(recipe: Recipe, stage: StageName, way: Way, weights: Path | None) -> Outcome:
-    if (done := finished(way.folder, stage)) is not None:
+    done = finished(way.folder, stage)
+    if done is not None and (stage in TRAINS or done.weights in (None, weights)):
         way.say(f"{stage}: finished before")
         return replace(done, weights=done.weights or weights)
     way.say(f"{stage}: begins{f' from {weights}' if weights else ''}")
@@ -121,8 +124,11 @@ def _stage(recipe: Recipe, stage: StageName, way: Way, weights: Path | None) -> 
 
 
 def _keep(folder: RunFolder, stage: StageName, outcome: Outcome) -> None:
-    kept = {**asdict(outcome), "weights": str(outcome.weights) if outcome.weights else None}
-    put(folder.stage(stage) / _OUTCOME, json.dumps(kept, indent=1) + "\n")
+    weights = outcome.weights
+    if weights and weights.is_relative_to(folder.path):
+        weights = weights.relative_to(folder.path)
+    kept = {**asdict(outcome), "weights": str(weights) if weights else None}
+    put(folder.stage(stage) / OUTCOME, json.dumps(kept, indent=1) + "\n")
 
 
 def _report(recipe: Recipe, folder: RunFolder, last: Outcome) -> Iterator[str]:

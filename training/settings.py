@@ -181,6 +181,8 @@ class Rl(Fit):
     think: int = 640
     judge: int = 96
     most_steps: int = 8
+    rows: int = 64
+    """Replies that a device draws at once, in evaluation and for on-policy distillation as well; our choice."""
     lr: float = 1e-6
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     warmup: int = 0

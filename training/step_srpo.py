@@ -97,7 +97,9 @@ def playing(job: Job, loaded: Loaded, known: Mapping[str, Task]) -> Playing:
     single = Single.of(recipe.data, job.base, loaded.dialect, loaded.tokens, cache_dir(), jobs=os.cpu_count() or 1)
     limits = Limits(rl.tokens, rl.temperature)
     server = None if rl.engine == "local" else Server(rl.engine, job.folder.stage(job.stage) / "sync", _key())
-    draws: Draws = _local(loaded, voice) if server is None else ServerSampler(server, loaded.tokens.ends, voice.watch)
+    draws: Draws = (
+        _local(loaded, voice, rl.rows) if server is None else ServerSampler(server, loaded.tokens.ends, voice.watch)
+    )
     replies = Replies(draws, voice, single.ids, single.score, limits, single.wish, jobs=single.context.jobs)
     play: Play[Task] = replies
     longest = replies.longest(task for task in known.values() if pose(task)) if rl.episodes < 1 else 0
@@ -148,9 +150,9 @@ def _whole(task: Task, share: float, seed: int) -> bool:
     return pose(task) is None or rng(seed, "episode", task.id).random() < share
 
 
-def _local(loaded: Loaded, voice: Voice) -> Sampler:
+def _local(loaded: Loaded, voice: Voice, rows: int) -> Sampler:
     pad = loaded.tokenizer.pad_token_id
-    return Sampler(loaded.model, loaded.tokens.ends, 0 if pad is None else pad, voice.watch)
+    return Sampler(loaded.model, loaded.tokens.ends, 0 if pad is None else pad, voice.watch, rows)
 
 
 def _given(
@@ -201,7 +203,8 @@ def _outcome(job: Job, loaded: Loaded, recorder: Recorder) -> Outcome:
         last = last_checkpoint(_checkpoints(job))
         found = f"the last good checkpoint is {last}" if last else "no checkpoint was written before"
         return Outcome(None, False, f"{recorder.why}; {found}", recorder.figures)
-    loaded.model.config.dtype = loaded.model.dtype  # a trainer that saves leaves its name there
+    # A trainer that saves leaves a name there, and accelerate, which shards, its fp32 masters.
+    loaded.model.config.dtype = job.world.dtype(job.recipe.model.dtype)
     weights = keep(loaded, job.folder.stage(job.stage) / "weights", job.world)
     return Outcome(weights, figures=recorder.figures)
 

@@ -10,6 +10,7 @@ from assistant.errors import Exit, UserError
 from model.catalog import known
 from model.pull import is_pulled
 from model.serving.hardware.processor import cpu_flags, emulates_bf16
+from training.modules import near
 from training.recipe import literal
 from training.settings import DataTable, ModelTable, Recipe
 
@@ -23,6 +24,16 @@ def expect_weights(model: ModelTable) -> None:
     entry = known(model.source)
     if entry and entry.files and not is_pulled(entry):
         raise UserError(f"{entry.title} is not on this machine yet; fetch it with: kat models pull {entry.name}")
+
+
+def expect_module(recipe: Recipe, weights: Path | None) -> None:
+    """See to it that there will be a module for the drafter that the recipe names. Raises UserError."""
+    drafts = "export" in recipe.stages and "drafter" in recipe.export.forms and "distill" not in recipe.stages
+    if drafts and (weights is None or near(weights) is None):
+        raise UserError(
+            "export.forms has drafter, and there is no module that drafts: no stage distill, and none near --weights;"
+            " add that stage, or take drafter out"
+        )
 
 
 def expect_gpus(recipe: Recipe, cpu: bool) -> None:

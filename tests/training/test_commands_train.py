@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from tests.training.records import sample, task
 from training import pipeline
 from training import recipe as recipes
 from training.commands.reading import Read, read
-from training.commands.running import about
+from training.commands.running import _other_way, about
 from training.commands.watching import Follower
 from training.data.flow import shards
 from training.data.schema import Sample, Task
@@ -31,7 +32,7 @@ from training.runtime.job import Outcome
 from training.runtime.stopping import Stop
 from training.runtime.world import World
 from training.settings import DataTable, Hardware, Recipe
-from training.supply import advise, expect_gpus, expect_tasks, supply
+from training.supply import advise, expect_gpus, expect_module, expect_tasks, supply
 
 ORDER = ("coldstart", "rl", "export")
 SETTINGS = Recipe(name="small", stages=ORDER, data=DataTable(samples="samples", tasks="samples"))
@@ -49,7 +50,8 @@ class Stages:
             found = self.ends.get(stage)
             if callable(found):
                 return found(job)
-            return found or Outcome(Path(f"/w/{stage}"), figures={"loss": 0.5}, notes=(f"{stage} is good",))
+            weights = Path(f"/w/{stage}") if stage in pipeline.TRAINS else job.weights
+            return found or Outcome(weights, figures={"loss": 0.5}, notes=(f"{stage} is good",))
 
         return run
 
@@ -131,6 +133,71 @@ def test_a_stage_that_is_done_again_keeps_what_the_report_says_of_the_others(tmp
     assert stages.ran == ["export", "eval"]
     assert "rl is good" in made.folder.report.read_text()
     assert "a table" in made.folder.report.read_text()
+
+
+def test_what_was_done_with_other_weights_is_done_again(tmp_path):
+    made, _ = way(tmp_path, Stages(rl=Outcome(None, False, "it was stopped")))
+    pipeline.run(SETTINGS, made, {})
+    early, _ = way(tmp_path, Stages(), weights=Path("/w/coldstart"))
+    pipeline.run(pipeline.once_more(SETTINGS, made.folder, "export"), early, None)
+    assert pipeline.finished(made.folder, "export").weights == Path("/w/coldstart")
+    stages = Stages()
+    again, _ = way(tmp_path, stages)
+    assert pipeline.run(SETTINGS, again, {}).finished
+    assert stages.ran == ["rl", "export"], "the export of the cold start is not that of the run"
+    assert pipeline.trained(SETTINGS, made.folder) == Path("/w/rl")
+
+
+def test_a_run_can_be_moved(tmp_path):
+    inside = tmp_path / "run/rl/weights"
+    made, _ = way(tmp_path, Stages(rl=Outcome(inside)))
+    pipeline.run(SETTINGS, made, {})
+    assert pipeline.trained(SETTINGS, made.folder) == inside
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    moved = RunFolder(tmp_path / "elsewhere")
+    assert pipeline.trained(SETTINGS, moved) == tmp_path / "elsewhere/rl/weights"
+    assert pipeline.finished(moved, "coldstart").weights == Path("/w/coldstart"), "what lies outside stays where it is"
+
+
+def test_a_run_without_checkpoints_is_of_its_weights_too(tmp_path):
+    recipe = replace(SETTINGS, stages=("export",))
+    made, _ = way(tmp_path, Stages(), weights=Path("/one"))
+    pipeline.run(recipe, made, {"weights": "/one"})
+    made, _ = way(tmp_path, Stages(), weights=Path("/two"))
+    with pytest.raises(UserError, match="began with other weights"):
+        pipeline.run(recipe, made, {"weights": "/two"})
+
+
+def test_a_drafter_needs_a_module_near_the_weights(tmp_path):
+    recipe = replace(SETTINGS, stages=("rl", "export"), export=replace(SETTINGS.export, forms=("drafter",)))
+    run = tmp_path / "first"
+    weights = run / "coldstart/weights"
+    weights.mkdir(parents=True)
+    for begun in (None, weights):
+        with pytest.raises(UserError, match="there is no module that drafts"):
+            expect_module(recipe, begun)
+    RunFolder(run).begin("name = 'first'\n", {})
+    (run / "distill/weights/mtp").mkdir(parents=True)
+    (run / "distill/weights/mtp/mtp.json").write_text("{}")
+    expect_module(recipe, weights)
+    expect_module(replace(recipe, stages=("distill", "export")), None)
+
+
+def test_another_way_begins_with_the_weights_that_this_one_began_with(tmp_path):
+    words = shlex.split(_other_way(SETTINGS, RunFolder(tmp_path / "run"), Path("/begun")).partition(", ")[2])
+    assert words[words.index("--weights") + 1] == "/begun"
+
+
+def test_a_launcher_ends_with_the_command_that_started_it():
+    code = (
+        "from training.commands.running import _launched\n"
+        "raise SystemExit(_launched(['sh', '-c', 'trap \"exit 0\" TERM; echo up; while :; do sleep 0.05; done']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout.readline() == "up\n"
+        started.terminate()
+        assert started.wait(30) == Exit.INTERRUPTED
+        assert started.stdout.read() == "", "nothing holds the pipe any more"
 
 
 def test_while_a_run_goes_on_nothing_says_that_it_ended(tmp_path):

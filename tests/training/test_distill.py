@@ -169,17 +169,17 @@ def test_a_teacher_that_is_trained_further_is_another(tmp_path: Path):
 def test_a_later_stage_finds_the_module_that_its_run_has(tmp_path: Path):
     from tests.training import cold_starts
     from tests.training.tiny_llama import tiny_llama
-    from training.distill import _left
     from training.models.mtp import MtpModule
+    from training.modules import module_of
 
     given = cold_starts.job(tmp_path, "run")
     weights = tmp_path / "run" / "rl" / "weights"
     weights.mkdir(parents=True)
     after = replace(given, weights=weights)
-    assert _left(after) is None
+    assert module_of(after) is None
     MtpModule.of(tiny_llama()).save(tmp_path / "run" / "distill" / "weights" / "mtp")
-    assert _left(after) == tmp_path / "run" / "distill" / "weights" / "mtp"
-    assert _left(given) is None, "without weights all begins anew"
+    assert module_of(after) == tmp_path / "run" / "distill" / "weights" / "mtp"
+    assert module_of(given) is None, "without weights all begins anew"
 
 
 def test_a_drafter_alone_learns_what_its_frozen_model_says():
@@ -221,7 +221,8 @@ def job(base: Path, **settings: Any) -> Any:
 def test_the_stage_fills_the_store_once_and_leaves_weights_with_a_drafter(tmp_path: Path):
     from tests.training import cold_starts
     from training.distill import run
-    from training.models.mtp import FOLDER, MtpModule
+    from training.models.mtp import MtpModule
+    from training.modules import FOLDER
     from training.runtime.folder import rows
 
     cold_starts.prepared(tmp_path)

@@ -163,8 +163,24 @@ def test_an_epoch_is_known_once_the_data_are_there(tmp_path):
 def test_replies_are_written_before_activations_are_kept():
     found = {each.stage: each for each in estimate(read(Path("nano")).recipe, Path(), HERE)}["rl"]
     sizes = {part.name: part.size for part in found.parts}
-    assert found.memory == sum(sizes.values()) - min(sizes["cache"], sizes["activations"] + sizes["head"])
+    passing = sizes["activations"] + sizes["head"]
+    assert found.memory == pytest.approx(sum(sizes.values()) - min(sizes["cache"], passing))
     assert 0 < found.pace.rollout < found.pace.seconds
+
+
+def test_what_draws_has_all_of_the_weights_and_so_many_replies():
+    found = {each.stage: each for each in estimate(read(Path("kat-40b")).recipe, Path(), HERE)}
+    fewer = estimate(read(Path("kat-40b"), ("rl.rows=4",)).recipe, Path(), HERE)[-1]
+    size = {stage: {part.name: part.size for part in each.parts} for stage, each in found.items()}
+    assert "decoding" not in size["coldstart"]
+    assert size["rl"]["decoding"] == pytest.approx(2 * CATALOG["KAT-V1-40B"].architecture.parameters, rel=0.01)
+    assert {part.name: part.size for part in fewer.parts}["cache"] == size["rl"]["cache"] / 4
+    drawing = size["rl"]["decoding"] + size["rl"]["cache"]
+    assert found["rl"].memory == pytest.approx(
+        drawing + sum(size["rl"][each] for each in ("frozen", "trained", "beside"))
+    )
+    off = estimate(read(Path("kat-40b"), ("distill.on_policy=0.0",)).recipe, Path(), HERE)[0]
+    assert off.memory < found["distill"].memory
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def _same_trials(folder: Path) -> None:
 def _same_drafter(folder: Path) -> None:
     import torch
 
-    from training.models.mtp import FOLDER, MtpModule
+    from training.models.mtp import MtpModule
+    from training.modules import FOLDER
     from training.runtime.folder import RunFolder, rows
 
     runs = [folder / f"{name}-distilled" for name in ("one", "two")]

@@ -23,7 +23,7 @@ from training.launch import commands
 from training.recipe import build, layers, literal, shown
 from training.runtime.folder import RunFolder
 from training.settings import Export, Recipe, StageName
-from training.supply import advise, asked, expect_gpus, expect_tasks, expect_weights, missing, supply
+from training.supply import advise, asked, expect_gpus, expect_module, expect_tasks, expect_weights, missing, supply
 
 TOGETHER = 5.0
 """Seconds in which several signals are one, where launchers and Slurm hand it on; our choice."""
@@ -56,6 +56,7 @@ def start(wanted: Wanted) -> int:
         return _plan(found, folder)
     weights = _whole(wanted.weights)
     expect_weights(found.recipe.model)
+    expect_module(found.recipe, weights)
     supply(found.recipe.data, found.base, _say, wanted.jobs)
     expect_tasks(found.recipe, found.base, _say)
     folder.begin(shown(found.recipe), about(found, weights))
@@ -165,15 +166,19 @@ def _go(found: Read, folder: RunFolder, weights: Path | None) -> int:
 def _launched(command: Sequence[str]) -> int:
     """Run the launcher apart from the terminal, so that a signal reaches its processes once."""
     environ = {**os.environ, **QUIET, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE)}
-    with subprocess.Popen(command, env=environ, start_new_session=True) as launcher:
-        try:
-            return _exit(launcher.wait())
-        except KeyboardInterrupt:
-            launcher.send_signal(signal.SIGTERM)
-        try:
-            launcher.wait()
-        except KeyboardInterrupt:
-            os.killpg(launcher.pid, signal.SIGKILL)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must end, too
+    try:
+        with subprocess.Popen(command, env=environ, start_new_session=True) as launcher:
+            try:
+                return _exit(launcher.wait())
+            except KeyboardInterrupt:
+                launcher.send_signal(signal.SIGTERM)
+            try:
+                launcher.wait()
+            except KeyboardInterrupt:
+                os.killpg(launcher.pid, signal.SIGKILL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return Exit.INTERRUPTED
 
 
@@ -205,17 +210,17 @@ def _here(found: Read, folder: RunFolder, weights: Path | None, *, kept: bool = 
     if stop.asked:
         say(f"{outcome.why}; {f'kat train resume {folder.path}' if kept else 'the same command'} goes on")
         return Exit.INTERRUPTED
-    say(f"{outcome.why}; resumed, it would go the same way: {_other_way(found.recipe, folder)}")
+    say(f"{outcome.why}; resumed, it would go the same way: {_other_way(found.recipe, folder, weights)}")
     return Exit.NOT_ACHIEVED
 
 
-def _other_way(recipe: Recipe, folder: RunFolder) -> str:
+def _other_way(recipe: Recipe, folder: RunFolder, begun: Path | None) -> str:
     """How a run that stopped itself is gone on with under other settings, in a folder of its own."""
     from training.pipeline import finished, trained
 
     left = tuple(stage for stage in recipe.stages if finished(folder, stage) is None)
     words = ["kat", "train", "run", "RECIPE", "--out", f"{folder.path}-2", "--set", f"stages={literal(left)}"]
-    weights = trained(recipe, folder)
+    weights = trained(recipe, folder) or begun
     words += ["--weights", str(weights)] if weights else []
     return f"change what it names, {shlex.join(words)} --set {left[0]}.KEY=VALUE"
 

@@ -17,12 +17,14 @@ from model.architecture import Architecture
 from model.serving.fitting.footprint import RUNTIME, token_bytes
 from model.serving.plan import GIB
 from training.estimating.weights import Weights, block
-from training.settings import Fit, Recipe, Rl, StageName
+from training.settings import Distill, Fit, Recipe, Rl, StageName
 
 OPTIMISED = 16
 """Bytes of a trained weight: master, gradient and two moments, in fp32 each."""
 PROMPT = 1_024
 """Tokens that a prompt of reinforcement learning is taken to have; our choice."""
+GROWS = 1.25
+"""The room that a cache of keys and values has at most, of what is in it (`training.decoding`)."""
 ON_CPU = 0.6 * GIB
 """What Python, torch and transformers take by themselves, as seen here with torch 2.13."""
 SIZES = {"bfloat16": 2, "float32": 4}
@@ -75,8 +77,10 @@ def _parts(recipe: Recipe, stage: StageName, fit: Fit, kept: Weights) -> Iterato
     how = "blocks computed again" if recipe.model.checkpointing else f"{shape.layers} layers"
     yield Part("activations", row * per, f"{row:,} tokens × {per / 1024:,.0f} KiB ({how})")
     yield Part("head", fit.chunk * shape.vocabulary * (size + 8), _head_words(fit, shape, size))
-    if isinstance(fit, Rl) and fit.engine == "local":
-        yield _cache(fit, shape)
+    if rows := _drawn(recipe, fit):
+        yield _cache(*rows, shape)
+        if processes > 1:
+            yield Part("decoding", kept.stored * size, f"{kept.stored / 1e9:.3g} B weights whole × {size} bytes")
     on_gpu = bool(recipe.hardware.gpus)
     yield Part("beside", RUNTIME if on_gpu else ON_CPU, "CUDA and its libraries" if on_gpu else "Python and torch")
 
@@ -85,11 +89,21 @@ def _head_words(fit: Fit, shape: Architecture, size: int) -> str:
     return f"{fit.chunk:,} positions × {shape.vocabulary:,} × {size + 8} bytes (logits, in fp32, gradient)"
 
 
-def _cache(fit: Rl, shape: Architecture) -> Part:
-    """The prompt of a group is kept once, its replies apart."""
-    tokens = PROMPT + fit.group * fit.tokens
-    words = f"rollouts: {PROMPT:,} + {fit.group} × {fit.tokens:,} tokens × {token_bytes(shape, 'auto') / 1024:,.0f} KiB"
-    return Part("cache", tokens * token_bytes(shape, "auto"), words)
+def _drawn(recipe: Recipe, fit: Fit) -> tuple[int, int] | None:
+    """How many replies the trainer's own weights draw at once, and of how many tokens they are with their prompts."""
+    if isinstance(fit, Rl) and fit.engine == "local":
+        mine = fit.prompts * fit.group // recipe.hardware.processes
+        return max(1, min(fit.rows, mine)), PROMPT + fit.tokens
+    if isinstance(fit, Distill) and fit.on_policy and fit.teacher:
+        return 1, recipe.data.row  # the documents of a row, whose prompts they are
+    return None
+
+
+def _cache(rows: int, tokens: int, shape: Architecture) -> Part:
+    """Each reply has its prompt beside it, and room to grow."""
+    each = token_bytes(shape, "auto")
+    words = f"{rows:,} replies drawn × {tokens:,} tokens × {each / 1024:,.0f} KiB × {GROWS:g}"
+    return Part("cache", rows * tokens * each * GROWS, words)
 
 
 def _layer(shape: Architecture) -> int:

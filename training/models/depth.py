@@ -50,11 +50,11 @@ def added(model: Any) -> list[int]:
 
 
 def trainable(model: Any, expand: Expand | None = None) -> list[nn.Parameter]:
-    """Set what is trained, and return it: of an expanded model the new blocks with `expand.also`, else all of it.
+    """Set what is trained, and return it: with `expand` the new blocks and `expand.also`, else all of it.
 
     With tied embeddings ``head`` trains the embeddings, too.
     """
-    new = added(model)
+    new = added(model) if expand else []
     model.requires_grad_(not new)
     for n in new:
         blocks(model)[n].requires_grad_(True)

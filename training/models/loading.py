@@ -63,7 +63,7 @@ def load(
     Raises:
         UserError: there is no such model, or it cannot be trained as asked.
     """
-    if table.lora and table.expand:
+    if table.lora and table.expand and table.expand.layers:
         raise UserError("the recipe has both [model.lora] and [model.expand]; an adapter trains no new blocks, choose")
     speaks = _dialect(table.dialect)
     source = _below(weights, table, cache) if weights else source_of(table, cache)
@@ -181,9 +181,10 @@ def _with_adapter(model: Any, folder: Path, *, train: bool) -> Any:
 def _to_train(model: Any, table: ModelTable) -> Any:
     if table.lora:
         return lora.adapted(model, table.lora)
-    if table.expand and table.expand.layers and not depth.added(model):
-        model = depth.expanded(model, table.expand)
-    depth.trainable(model, table.expand)
+    grows = table.expand if table.expand and table.expand.layers else None
+    if grows and not depth.added(model):
+        model = depth.expanded(model, grows)
+    depth.trainable(model, grows)
     return model
 
 

@@ -27,11 +27,10 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMS
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from assistant.errors import UserError
+from training.modules import ABOUT
 from training.settings import Layout
 
-FOLDER = "mtp"
-"""Beside a model's weights, where the module is kept."""
-_WEIGHTS, _ABOUT = "mtp.safetensors", "mtp.json"
+_WEIGHTS = "mtp.safetensors"
 _SHAPE = (
     "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size", "hidden_act",
     "max_position_embeddings", "rms_norm_eps", "rope_parameters",
@@ -117,13 +116,13 @@ class MtpModule(nn.Module):  # type: ignore[misc]
         about = {"layout": self.layout, "config": self.config.to_dict(), "type": type(self.config).__name__}
         whole = self.state_dict() if state is None else state
         save_file({name: tensor.contiguous() for name, tensor in whole.items()}, folder / _WEIGHTS)
-        (folder / _ABOUT).write_text(json.dumps(about, indent=1, default=str) + "\n", "utf-8")
+        (folder / ABOUT).write_text(json.dumps(about, indent=1, default=str) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype | None = None) -> MtpModule:
         """What `save` wrote. Raises UserError where there is none."""
         try:
-            about = json.loads((folder / _ABOUT).read_text("utf-8"))
+            about = json.loads((folder / ABOUT).read_text("utf-8"))
             weights = load_file(folder / _WEIGHTS)
         except (OSError, ValueError) as error:
             raise UserError(f"there is no MTP module in {folder} ({error}); train one with [model.mtp]") from None

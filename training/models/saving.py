@@ -12,7 +12,8 @@ from torch import Tensor
 from assistant.errors import UserError
 from training.models import lora
 from training.models.loading import Loaded
-from training.models.mtp import FOLDER, MtpModule
+from training.models.mtp import MtpModule
+from training.modules import FOLDER
 from training.runtime.folder import beside, put_folder
 
 

@@ -26,6 +26,8 @@ from typing import Any
 from assistant.errors import UserError
 
 _STEP = re.compile(r"step-(\d+)")
+OUTCOME = "outcome.json"
+"""How a stage ended, in its folder; only of one that is finished."""
 _UNFINISHED = ".unfinished"
 
 
@@ -80,8 +82,14 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({error.strerror}); name another folder") from None
 
+    def began_with(self) -> Path | None:
+        """The weights that the run began with in place of its recipe's model."""
+        weights = (_object(self.about) or {}).get("weights")
+        return Path(weights) if isinstance(weights, str) else None
+
     def _made_with(self, about: dict[str, Any]) -> None:
-        kept = _object(self.about) if (self.path / "checkpoints").exists() else None
+        begun = (self.path / "checkpoints").exists() or any(self.path.glob(f"*/{OUTCOME}"))
+        kept = _object(self.about) if begun else None
         if kept is None:
             put(self.about, json.dumps(about, indent=1, sort_keys=True) + "\n")
             return
