@@ -100,6 +100,8 @@ def test_new_blocks_change_nothing_and_are_all_that_is_trained(tiny: Path, tmp_p
     assert silent.abs().max() > 0, "what is zero learns"
     again = load(table(tiny, expand=Expand(layers=2)), weights=save(made, tmp_path / "deep"))
     assert depth.added(again.model) == [1, 3], "it is not expanded twice"
+    plain = load(table(tiny), weights=tmp_path / "deep")
+    assert all(weight.requires_grad for weight in plain.model.parameters()), "what the recipe does not expand is whole"
     assert torch.equal(logits(again), before)
     generated = again.model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=3, do_sample=False)
     plain = load(table(tiny)).model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=3, do_sample=False)
