@@ -38,6 +38,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
 
 
 def _model(recipe: Recipe) -> Iterator[str]:
+    if recipe.rl.rows < 1:  # of every stage that draws replies
+        yield f"rl.rows cannot be {recipe.rl.rows}: it is a whole number from 1 on"
     lora, mtp = recipe.model.lora, recipe.model.mtp
     if lora and lora.rank not in RANKS:
         yield f"model.lora.rank cannot be {lora.rank}: vLLM takes {', '.join(map(str, RANKS))}"
@@ -89,8 +91,6 @@ def _rl(recipe: Recipe) -> Iterator[str]:
     rl, processes = recipe.rl, recipe.hardware.processes
     if rl.prompts < 1 or rl.prompts % processes:
         yield f"rl.prompts cannot be {rl.prompts}: make it a multiple of {processes}, as many as there are processes"
-    if rl.rows < 1:
-        yield f"rl.rows cannot be {rl.rows}: it is a whole number from 1 on"
     if rl.save < 1:
         yield f"rl.save cannot be {rl.save}: it is a whole number from 1 on"
     if rl.judge + rl.think >= rl.tokens:

@@ -7,7 +7,7 @@ after reinforcement learning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,20 +128,46 @@ class _Rewriting:
     def __init__(self, job: Job, loaded: Loaded, root: Distilling) -> None:
         pad = loaded.tokenizer.pad_token_id or 0
         self._sampler = Sampler(loaded.model, loaded.tokens.ends, pad, rows=job.recipe.rl.rows, root=root)
-        self._seed, self._rank = job.recipe.seed, job.world.rank
+        self._seed, self._rank, self._row = job.recipe.seed, job.world.rank, job.recipe.data.row
 
     def rewritten(self, examples: Sequence[Example], step: int) -> list[Example]:
         """The examples with new replies."""
-        asks = [Ask(example.ids[: _prompt(example)], ()) for example in examples]
-        room = [len(example) - _prompt(example) for example in examples]
-        seed = derived(self._seed, "on-policy", step, self._rank)
-        found = self._sampler.draw(asks, Limits(max(room), 1.0), seed)
-        return [_replied(e, drawn.ids[:most]) for e, drawn, most in zip(examples, found, room, strict=True)]
+        found: dict[int, Example] = {}
+        for number, part in enumerate(_even(examples, self._row)):
+            some = [examples[index] for index in part]
+            asks, room = [Ask(each.ids[: _prompt(each)], ()) for each in some], max(map(_room, some))
+            seed = derived(self._seed, "on-policy", step, self._rank, number)
+            drawn = self._sampler.draw(asks, Limits(room, 1.0), seed)
+            found |= {
+                index: _replied(each, one.ids[: _room(each)])
+                for index, each, one in zip(part, some, drawn, strict=True)
+            }
+        return [found[index] for index in range(len(examples))]
 
 
 def _prompt(example: Example) -> int:
     """How many tokens stand before the first that carries loss."""
     return example.loss.index(True) if any(example.loss) else len(example) - 1
+
+
+def _room(example: Example) -> int:
+    """How long a reply may be: as long as the one that stands there."""
+    return len(example) - _prompt(example)
+
+
+def _even(examples: Sequence[Example], row: int) -> Iterator[list[int]]:
+    """Parts of examples of about one length, by index, each of no more tokens with its padding than a row has."""
+    part: list[int] = []
+    longest = reply = 0
+    for index in sorted(range(len(examples)), key=lambda index: (len(examples[index]), index)):
+        one = examples[index]
+        longest, reply = max(longest, _prompt(one)), max(reply, _room(one))
+        if part and (len(part) + 1) * (longest + reply) > row:
+            yield part
+            part, longest, reply = [], _prompt(one), _room(one)
+        part.append(index)
+    if part:
+        yield part
 
 
 def _replied(example: Example, reply: Sequence[int]) -> Example:

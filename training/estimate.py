@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from model.serving.hardware.gpus import gpu_type
 from model.serving.hardware.memory import free_memory
 from model.serving.hardware.processor import cpu_flags
 from model.serving.plan import GIB
-from training.estimating.memory import Part, parts
+from training.estimating.memory import SIZES, Part, parts
 from training.estimating.shapes import base_shape
 from training.estimating.speed import Device, Pace, cpu_device, gpu_device, pace, updates
 from training.estimating.weights import Weights, weights
@@ -43,6 +44,10 @@ class Machine:
     flags: frozenset[str]
 
 
+PASSING, DRAWING = ("activations", "head", "gathered"), ("cache", "decoding")
+"""Parts of the memory that an update takes, and those that replies take while they are drawn: never both."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageEstimate:
     """What one process of a stage takes: memory in bytes by part, of `room` bytes, and how fast it goes.
@@ -62,10 +67,15 @@ class StageEstimate:
     @property
     def memory(self) -> float:
         """Bytes of one process, at the peak; replies are written before activations are kept, and not beside them."""
-        sizes = {part.name: part.size for part in self.parts}
-        passing = sum(sizes.pop(name, 0.0) for name in ("activations", "head", "gathered"))
-        drawing = sum(sizes.pop(name, 0.0) for name in ("cache", "decoding"))
-        return max(passing, drawing) + sum(sizes.values())
+        return sum(part.size for part in self.parts) - min(self._of(PASSING), self._of(DRAWING))
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is the drawing of replies that takes most."""
+        return self._of(DRAWING) > self._of(PASSING)
+
+    def _of(self, names: tuple[str, ...]) -> float:
+        return sum(part.size for part in self.parts if part.name in names)
 
     @property
     def fits(self) -> bool:
@@ -164,6 +174,16 @@ def _device(recipe: Recipe, here: Machine) -> tuple[Device, float]:
     return gpu_device(kind), kind.memory * GIB
 
 
+def _teacher(recipe: Recipe, stage: StageName) -> Iterator[Part]:
+    """A teacher that is loaded beside the model, if its shape is known here."""
+    source, size = recipe.distill.teacher, SIZES[recipe.model.dtype]
+    if stage != "distill" or not source or "://" in source or recipe.distill.drafter_only:
+        return
+    with suppress(UserError):
+        shape = shape_of(replace(recipe.model, source=source))
+        yield Part("teacher", shape.parameters * size, f"{shape.parameters / 1e9:.3g} B weights × {size} bytes")
+
+
 def _stage(
     recipe: Recipe, stage: StageName, fit: Fit, shape: Architecture, found: tuple[Device, float, int | None]
 ) -> StageEstimate:
@@ -172,7 +192,7 @@ def _stage(
     return StageEstimate(
         stage=stage,
         weights=kept,
-        parts=parts(recipe, stage, fit, kept),
+        parts=(*parts(recipe, stage, fit, kept), *_teacher(recipe, stage)),
         room=room,
         device=device,
         pace=pace(recipe, stage, fit, kept, device),

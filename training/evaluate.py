@@ -85,7 +85,7 @@ def _column(job: Job, exam: Exam, name: str, weights: Path | None) -> Column | N
     world, folder = job.world, job.folder.stage(job.stage)
     job.say(f"eval: {name}, {len(exam.questions)} tasks in the modes {', '.join(exam.modes)}")
     loaded = load(job.recipe.model, weights=weights, device=world.device, train=False)
-    found = _tries(job, exam, loaded, folder / f"{name}-{world.rank}.unfinished", _about(exam, weights))
+    found = _tries(job, exam, loaded, folder / f"{name}-{world.rank}.unfinished", _about(exam, loaded, weights))
     if found is None:
         return None
     put(folder / f"{name}-{world.rank}.jsonl", "".join(json.dumps(asdict(one)) + "\n" for one in found))
@@ -105,6 +105,7 @@ def _tries(job: Job, exam: Exam, loaded: Loaded, file: Path, about: Mapping[str,
     mine = exam.questions[world.rank :: world.size]
     found = _kept(file, about, {one.task.id for one in mine}, len(exam.modes))
     done = {one.task for one in found}
+    world.wait()  # all have read what all kept: they may have been others
     put(file, "".join(json.dumps(line) + "\n" for line in (about, *map(asdict, found))))
     for part in range(-(-len(exam.questions) // (world.size * PART))):  # as many in each process
         if world.any(job.stop.asked):
@@ -117,18 +118,23 @@ def _tries(job: Job, exam: Exam, loaded: Loaded, file: Path, about: Mapping[str,
     return found
 
 
-def _about(exam: Exam, weights: Path | None) -> Mapping[str, Any]:
-    """What tries are of: those of other weights are not gone on with."""
-    written = max((file.stat().st_mtime_ns for file in weights.iterdir()), default=0) if weights else 0
-    return {"weights": str(weights or ""), "written": written, "modes": [*exam.modes], "tokens": exam.limits.tokens}
+def _about(exam: Exam, loaded: Loaded, weights: Path | None) -> Mapping[str, Any]:
+    """What tries are of: those of other weights are not gone on with. A run may have been moved."""
+    files = sorted(file for file in (weights or loaded.source).iterdir() if file.is_file())
+    written = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return {"weights": written, "modes": [*exam.modes], "tokens": exam.limits.tokens}
 
 
 def _kept(file: Path, about: Mapping[str, Any], tasks: Set[str], modes: int) -> list[Try]:
-    """The tries of these tasks that an evaluation of the same kept, of those that were tried in all modes."""
-    lines = list(rows(file))
-    there = [Try(**row) for row in lines[1:]] if lines[:1] == [about] else []
-    whole = {task for task, count in Counter(one.task for one in there).items() if count == modes and task in tasks}
-    return [one for one in there if one.task in whole]
+    """The tries of these tasks that an evaluation of the same kept, of those that were tried in all modes; beside
+    `file` lie those of other processes."""
+    there: dict[tuple[str, str], Try] = {}
+    for each in sorted(file.parent.glob(f"{file.stem.rpartition('-')[0]}-*.unfinished")):
+        lines = list(rows(each))
+        tries = [Try(**row) for row in lines[1:]] if lines[:1] == [about] else []
+        there |= {(one.task, one.asked): one for one in tries}
+    whole = {task for task, count in Counter(task for task, _ in there).items() if count == modes and task in tasks}
+    return [one for one in there.values() if one.task in whole]
 
 
 def _loss(job: Job, loaded: Loaded) -> Mapping[str, float]:

@@ -108,7 +108,7 @@ def _adapter(plan: _Plan) -> Exported:
     dialect = plan.job.recipe.model.dialect
     serve = served(plan.target, "--dialect", dialect, "--adapter", f"{plan.name}={out.resolve()}")
     said = f"rank {files.rank}, within vLLM's rules"
-    return Exported("adapter", out, serve, asked(called, dialect), {"rank": files.rank}, said)
+    return Exported("adapter", out, serve, asked(called, dialect), {"rank": files.rank}, said, plan.name)
 
 
 def _merged(plan: _Plan) -> Exported:
@@ -117,7 +117,8 @@ def _merged(plan: _Plan) -> Exported:
     plan.made.add(out)
     serve = served(str(out.resolve()), "--dialect", recipe.model.dialect)
     figures = {"largest": found.largest, "mean": found.mean}
-    return Exported("merged", out, serve, asked(out.name, recipe.model.dialect), figures, found.sentence)
+    ask = asked(out.name, recipe.model.dialect)
+    return Exported("merged", out, serve, ask, figures, found.sentence, out.name)
 
 
 def _gguf(plan: _Plan) -> Exported:
@@ -128,11 +129,13 @@ def _gguf(plan: _Plan) -> Exported:
         ask = f"kat ask 'What is this repository for?' --engine embedded --adapter {out.resolve()}"
     else:
         ask = asked(Path(plan.target).stem, recipe.model.dialect)
-    target = plan.target if entry or plan.target.endswith(".gguf") else f"{Path(plan.target).name}.gguf"
+    packed = (entry and entry.quantization == "gguf") or plan.target.endswith(".gguf")
+    target = plan.target if packed else f"{Path(plan.target).name}.gguf"
     serve = served(
         target, "--dialect", recipe.model.dialect, "--adapter", f"{plan.name}={out.resolve()}", runner="llama"
     )
-    return Exported("gguf", out, serve, ask, said="an adapter for llama.cpp")
+    said = "an adapter for llama.cpp" + ("" if packed else f", which wants the model below it as {target}")
+    return Exported("gguf", out, serve, ask, said=said)
 
 
 def _drafter(plan: _Plan) -> Exported:

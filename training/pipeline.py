@@ -91,10 +91,22 @@ def forget(folder: RunFolder, stage: StageName) -> None:
 
 
 def once_more(recipe: Recipe, folder: RunFolder, stage: StageName) -> Recipe:
-    """The recipe as far as it was run, in which this stage, forgotten or added, is all that is left to do."""
+    """The recipe as far as it was run, in which this stage, forgotten or added, is all that is left to do; without what
+    was done with weights from before."""
     forget(folder, stage)
     order = recipe.stages if stage in recipe.stages else (*recipe.stages, stage)
-    return replace(recipe, stages=tuple(each for each in order if each == stage or finished(folder, each)))
+    weights = trained(recipe, folder)
+
+    def stays(each: StageName) -> bool:
+        done = finished(folder, each)
+        return done is not None and _holds(each, done, weights or done.weights)
+
+    return replace(recipe, stages=tuple(each for each in order if each == stage or stays(each)))
+
+
+def trains(recipe: Recipe) -> bool:
+    """Whether the recipe leaves other weights than it was given."""
+    return not set(TRAINS).isdisjoint(recipe.stages)
 
 
 def trained(recipe: Recipe, folder: RunFolder) -> Path | None:
@@ -110,9 +122,11 @@ def report(recipe: Recipe, folder: RunFolder, last: Outcome) -> None:
 
 def _stage(recipe: Recipe, stage: StageName, way: Way, weights: Path | None) -> Outcome:
     done = finished(way.folder, stage)
-    if done is not None and (stage in TRAINS or done.weights in (None, weights)):
+    if done is not None and _holds(stage, done, weights):
         way.say(f"{stage}: finished before")
         return replace(done, weights=done.weights or weights)
+    if done is not None and way.world.main:
+        forget(way.folder, stage)
     way.say(f"{stage}: begins{f' from {weights}' if weights else ''}")
     job = Job(stage, recipe, way.folder, way.world, way.base, weights, way.stop, way.say)
     outcome = way.find(stage)(job)
@@ -121,6 +135,11 @@ def _stage(recipe: Recipe, stage: StageName, way: Way, weights: Path | None) -> 
     if outcome.why:
         way.say(f"{stage}: {outcome.why}")
     return replace(outcome, weights=outcome.weights or weights)
+
+
+def _holds(stage: StageName, done: Outcome, weights: Path | None) -> bool:
+    """Whether what a stage ended with is of these weights: what does not train may have been run before the end."""
+    return stage in TRAINS or done.weights in (None, weights)
 
 
 def _keep(folder: RunFolder, stage: StageName, outcome: Outcome) -> None:

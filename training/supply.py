@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from assistant.errors import Exit, UserError
 from model.catalog import known
 from model.pull import is_pulled
+from model.serving.hardware.devices import find_machine
 from model.serving.hardware.processor import cpu_flags, emulates_bf16
+from model.serving.plan import Gpu
 from training.modules import near
 from training.recipe import literal
 from training.settings import DataTable, ModelTable, Recipe
+
+HELD = 2.0
+"""GiB of a GPU that others may hold: a desktop does; our choice."""
 
 
 def expect_weights(model: ModelTable) -> None:
@@ -45,8 +50,19 @@ def expect_gpus(recipe: Recipe, cpu: bool) -> None:
         )
 
 
-def advise(recipe: Recipe, cpu: bool, say: Callable[[str], None], flags: frozenset[str] | None = None) -> None:
-    """Say where a run would be slow for a reason that its user can take away. `flags` are those of this machine."""
+def advise(
+    recipe: Recipe,
+    cpu: bool,
+    say: Callable[[str], None],
+    flags: frozenset[str] | None = None,
+    gpus: Sequence[Gpu] | None = None,
+) -> None:
+    """Say where a run would be slow, or short of memory, for a reason that its user can take away. `flags` and `gpus`
+    are those of this machine."""
+    if not cpu:
+        for gpu in find_machine().gpus if gpus is None else gpus:
+            if gpu.free is not None and gpu.memory - gpu.free > HELD:
+                say(f"others hold {gpu.memory - gpu.free:.0f} GiB of {gpu.name}; `kat serve stop` ends a teacher")
     if cpu and recipe.model.dtype == "bfloat16" and emulates_bf16(cpu_flags() if flags is None else flags):
         say("this CPU emulates bf16, some sixty times slower than fp32; take that with --set model.dtype=float32")
 
@@ -83,6 +99,8 @@ def supply(table: DataTable, base: Path, say: Callable[[str], None], jobs: int =
         UserError: they are not there, and no recipe makes them.
     """
     gone = missing(table, base)
+    if gone and table.recipe:
+        _expect_written(table, base)
     if gone and not table.recipe:
         raise UserError(f"{gone[0]} is not there (seen from {base}); make it with `kat train data`, or set data.recipe")
     if gone:
@@ -114,6 +132,20 @@ def options(table: DataTable, base: Path) -> tuple[str, ...]:
     """What is set for the recipe for data: its folders, and options word by word."""
     folders = [str((base / Path(each).expanduser()).resolve()) for each in table.folders]
     return (*([f"sources.folders={literal(folders)}"] if folders else []), *table.set)
+
+
+def _expect_written(table: DataTable, base: Path) -> None:
+    """See to it that the recipe for data writes where samples, tasks and sources are looked for. Raises UserError."""
+    from training.data.pipeline import DataRecipe
+    from training.recipe import build, layers
+
+    name = build(DataRecipe, layers(data_recipe(table, base), options(table, base), {})).name
+    for key in ("samples", "tasks", "sources"):
+        where = Path(getattr(table, key))
+        apart = where.is_absolute() or "://" in getattr(table, key) or (base / where).exists()
+        if where.parts and not apart and where.parts[0] != name:
+            meant = Path(name, *where.parts[1:])
+            raise UserError(f"data.{key} is {where}, and {table.recipe} writes into {name}; set it to {meant}")
 
 
 def _made(table: DataTable, base: Path, jobs: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from assistant.doctor.finding import Finding
+from model.serving.hardware.devices import find_machine
 
 SIZE = 1_024
 SECONDS = 0.3
@@ -15,9 +16,21 @@ SECONDS = 0.3
 
 
 def tried() -> Iterator[Finding]:
-    """An update of a small net, and the speed of products in both precisions."""
+    """What torch computes on, an update of a small net, and the speed of products in both precisions."""
+    yield computes(len(find_machine().gpus))
     yield update()
     yield speed()
+
+
+def computes(gpus: int) -> Finding:
+    """Whether torch uses the GPUs that the machine has."""
+    if torch.cuda.is_available():
+        return Finding("torch", True, f"{torch.__version__} on {torch.cuda.get_device_name(0)}")
+    if not gpus:
+        return Finding("torch", True, f"{torch.__version__} on the CPU")
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for CPUs"
+    change = "install the build for your driver: https://pytorch.org/get-started/locally"
+    return Finding("torch", False, f"{torch.__version__}, {built}, can use none of the {gpus} GPUs here", change)
 
 
 def update() -> Finding:

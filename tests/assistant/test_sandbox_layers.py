@@ -117,7 +117,7 @@ async def test_a_run_that_fails_or_takes_too_long_is_harvested_too(sandbox: Sand
     seen: list[str] = []
     command = f"pwd; echo partial > report; rm d/y; {last}"
     result = await sandbox.run(
-        command, timeout=0.5, throwaway=True, harvest=lambda folder: seen.append((folder / "report").read_text())
+        command, timeout=3, throwaway=True, harvest=lambda folder: seen.append((folder / "report").read_text())
     )
     assert result.exit_code == (3 if "exit" in last else 124)
     assert seen == ["partial\n"]

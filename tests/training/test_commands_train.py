@@ -168,6 +168,53 @@ def test_a_run_without_checkpoints_is_of_its_weights_too(tmp_path):
         pipeline.run(recipe, made, {"weights": "/two"})
 
 
+def test_a_prepared_run_takes_another_recipe_until_it_begins(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("name = 'one'\n", {})
+    folder.begin("name = 'two'\n", {})
+    assert folder.recipe.read_text() == "name = 'two'\n"
+    folder.checkpoint("rl", 1).mkdir(parents=True)
+    with pytest.raises(UserError, match="holds a run of another recipe"):
+        folder.begin("name = 'three'\n", {})
+
+
+def test_what_only_exports_is_exported_again(tmp_path):
+    recipe = replace(SETTINGS, stages=("export",))
+    made, _ = way(tmp_path, Stages(), weights=Path("/one"))
+    pipeline.run(recipe, made, {"weights": "/one"})
+    assert pipeline.trained(recipe, made.folder) is None
+    assert not pipeline.trains(recipe)
+    assert pipeline.once_more(recipe, made.folder, "export").stages == ("export",)
+
+
+def test_what_is_not_of_the_run_any_more_is_left_out_of_the_report(tmp_path):
+    recipe = replace(SETTINGS, stages=("coldstart", "rl", "eval", "export"))
+    made, _ = way(tmp_path, Stages(rl=Outcome(None, False, "it was stopped")))
+    pipeline.run(recipe, made, {})
+    early, _ = way(tmp_path, Stages(), weights=Path("/w/coldstart"))
+    pipeline.run(pipeline.once_more(recipe, made.folder, "eval"), early, None)
+    assert "eval is good" in made.folder.report.read_text()
+    stopped, _ = way(tmp_path, Stages(eval=Outcome(None, False, "stopped at before")))
+    pipeline.run(recipe, stopped, {})
+    assert "eval is good" not in made.folder.report.read_text(), "that was of the cold start"
+    assert pipeline.once_more(recipe, made.folder, "export").stages == ("coldstart", "rl", "export")
+
+
+def test_a_recipe_for_data_that_writes_elsewhere_is_told_of_before_the_hours(code):
+    table = DataTable(recipe="few.toml", samples="mine/mix", tasks="few/questions")
+    with pytest.raises(UserError, match=r"data.samples is mine/mix, and few.toml writes into few; set it to few/mix"):
+        supply(table, code, print)
+
+
+def test_gpus_that_others_hold_are_told_of(tmp_path):
+    held, lines = replace(Gpu("NVIDIA H100", 79.6), free=10.0), []
+    found = wanted_gpus(Hardware(gpus=1, gpu="h100"), [held])
+    assert found.ok is None
+    assert "others hold 70 GiB" in found.detail
+    advise(SETTINGS, False, lines.append, frozenset(), [held, replace(held, free=79.0), replace(held, free=None)])
+    assert lines == ["others hold 70 GiB of NVIDIA H100; `kat serve stop` ends a teacher"]
+
+
 def test_a_drafter_needs_a_module_near_the_weights(tmp_path):
     recipe = replace(SETTINGS, stages=("rl", "export"), export=replace(SETTINGS.export, forms=("drafter",)))
     run = tmp_path / "first"

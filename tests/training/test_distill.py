@@ -245,6 +245,24 @@ def _longer(given: Any) -> Any:
     return replace(given.recipe, distill=replace(given.recipe.distill, steps=9))
 
 
+def test_own_texts_are_written_in_parts_no_larger_than_a_row():
+    from training.distill import _even, _prompt, _room
+    from training.examples import Example, Place
+
+    def example(prompt: int, reply: int) -> Example:
+        size = prompt + reply
+        loss = (*(False,) * prompt, *(True,) * reply)
+        return Example("e", tuple(range(size)), loss, (Place.ANSWER,) * size)
+
+    examples = [example(prompt, reply) for prompt, reply in ((5, 3), (60, 30), (6, 2), (4, 4), (90, 5), (7, 1))]
+    parts = list(_even(examples, 100))
+    assert sorted(index for part in parts for index in part) == list(range(6))
+    assert len(parts) == 3
+    for part in parts:
+        some = [examples[index] for index in part]
+        assert len(some) * (max(map(_prompt, some)) + max(map(_room, some))) <= 100
+
+
 def test_refusals(tmp_path: Path):
     from tests.training import cold_starts
     from training.distill import run

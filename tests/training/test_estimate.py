@@ -179,6 +179,11 @@ def test_what_draws_has_all_of_the_weights_and_so_many_replies():
     assert found["rl"].memory == pytest.approx(
         drawing + sum(size["rl"][each] for each in ("frozen", "trained", "beside"))
     )
+    assert fewer.pace.rollout > found["rl"].pace.rollout, "all weights are read again for each round"
+    alone = estimate(read(Path("kat-40b"), ("distill.drafter_only=true",)).recipe, Path(), HERE)[0]
+    assert "cache" not in {part.name for part in alone.parts}
+    local = estimate(read(Path("kat-40b"), ("distill.teacher=HiPO-8B",)).recipe, Path(), HERE)[0]
+    assert local.memory - found["distill"].memory == pytest.approx(8.19e9 * 2, rel=0.01)
     off = estimate(read(Path("kat-40b"), ("distill.on_policy=0.0",)).recipe, Path(), HERE)[0]
     assert off.memory < found["distill"].memory
 

@@ -57,7 +57,7 @@ distill.on_policy = 0.5
     [
         ("kat-40b", GROWN, ["small-drafter", "small-merged"]),
         ("hipo-8b", "", ["small-merged"]),
-        ("in-house", "", ["small-adapter", "small.gguf"]),
+        ("in-house", 'export.forms = ["adapter", "gguf"]', ["small-adapter", "small.gguf"]),
     ],
     ids=["kat-40b", "hipo-8b", "in-house"],
 )

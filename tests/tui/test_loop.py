@@ -201,7 +201,7 @@ async def test_a_recorded_cut_is_shown_again(start: Start, reason: str, said: st
         assert "asked on, came back off" in kat.screen()
         kat.app.query_one(".header").focus()
         await kat.pilot.press("enter")
-        assert "rule words, forced: you said so" in kat.screen()
+        await kat.until(lambda: "rule words, forced: you said so" in kat.screen())
         assert "sent on, came back off: not obeyed" in kat.screen()
 
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.estimating.wording import lines
 from training.launch import commands
 from training.recipe import build, layers, literal, shown
 from training.runtime.folder import RunFolder
+from training.runtime.stopping import SIGNALS
 from training.settings import Export, Recipe, StageName
 from training.supply import advise, asked, expect_gpus, expect_module, expect_tasks, expect_weights, missing, supply
 
@@ -29,6 +31,8 @@ TOGETHER = 5.0
 """Seconds in which several signals are one, where launchers and Slurm hand it on; our choice."""
 PATIENCE = 600
 """Seconds that a launcher waits for its processes to save before it ends them; our choice."""
+_LOOK = 0.1
+"""Seconds between two looks at a launcher."""
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """What keeps libraries from calling home, set before they are imported."""
 
@@ -75,11 +79,11 @@ def resume(run: Path) -> int:
 
 def again(run: Path, stage: StageName, forms: tuple[str, ...] = ()) -> int:
     """Run a last stage once more on what the run trained; its recipe may not have had it."""
-    from training.pipeline import once_more, trained
+    from training.pipeline import once_more, trained, trains
 
-    found, _ = _kept(run)
+    found, kept = _kept(run)
     folder = RunFolder(run.absolute())
-    weights = trained(found.recipe, folder)
+    weights = trained(found.recipe, folder) or (None if trains(found.recipe) else _whole(kept.get("weights")))
     if weights is None:
         raise UserError(f"{run} has trained nothing yet; `kat train resume {run}` goes on with it")
     recipe = found.recipe
@@ -164,22 +168,23 @@ def _go(found: Read, folder: RunFolder, weights: Path | None) -> int:
 
 
 def _launched(command: Sequence[str]) -> int:
-    """Run the launcher apart from the terminal, so that a signal reaches its processes once."""
+    """Run the launcher apart from the terminal, so that a signal reaches its processes once: the first asks them to
+    save and leave, the second ends them."""
     environ = {**os.environ, **QUIET, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(PATIENCE)}
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must end, too
+    heard: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: heard.append(number)) for each in SIGNALS}
     try:
         with subprocess.Popen(command, env=environ, start_new_session=True) as launcher:
-            try:
-                return _exit(launcher.wait())
-            except KeyboardInterrupt:
-                launcher.send_signal(signal.SIGTERM)
-            try:
-                launcher.wait()
-            except KeyboardInterrupt:
-                os.killpg(launcher.pid, signal.SIGKILL)
+            told = 0
+            while launcher.poll() is None:
+                if len(heard) > told:
+                    told += 1
+                    launcher.terminate() if told == 1 else os.killpg(launcher.pid, signal.SIGKILL)
+                time.sleep(_LOOK)
+            return Exit.INTERRUPTED if heard else _exit(launcher.returncode)
     finally:
-        signal.signal(signal.SIGTERM, before)
-    return Exit.INTERRUPTED
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _exit(code: int) -> int:

@@ -78,7 +78,7 @@ def _parts(recipe: Recipe, stage: StageName, fit: Fit, kept: Weights) -> Iterato
     yield Part("activations", row * per, f"{row:,} tokens × {per / 1024:,.0f} KiB ({how})")
     yield Part("head", fit.chunk * shape.vocabulary * (size + 8), _head_words(fit, shape, size))
     if rows := _drawn(recipe, fit):
-        yield _cache(*rows, shape)
+        yield _cache(*rows, token_bytes(shape, recipe.model.dtype))
         if processes > 1:
             yield Part("decoding", kept.stored * size, f"{kept.stored / 1e9:.3g} B weights whole × {size} bytes")
     on_gpu = bool(recipe.hardware.gpus)
@@ -94,14 +94,13 @@ def _drawn(recipe: Recipe, fit: Fit) -> tuple[int, int] | None:
     if isinstance(fit, Rl) and fit.engine == "local":
         mine = fit.prompts * fit.group // recipe.hardware.processes
         return max(1, min(fit.rows, mine)), PROMPT + fit.tokens
-    if isinstance(fit, Distill) and fit.on_policy and fit.teacher:
+    if isinstance(fit, Distill) and fit.on_policy and fit.teacher and not fit.drafter_only:
         return 1, recipe.data.row  # the documents of a row, whose prompts they are
     return None
 
 
-def _cache(rows: int, tokens: int, shape: Architecture) -> Part:
-    """Each reply has its prompt beside it, and room to grow."""
-    each = token_bytes(shape, "auto")
+def _cache(rows: int, tokens: int, each: int) -> Part:
+    """Each reply has its prompt beside it, and room to grow; a token of it takes `each` bytes."""
     words = f"{rows:,} replies drawn × {tokens:,} tokens × {each / 1024:,.0f} KiB × {GROWS:g}"
     return Part("cache", rows * tokens * each * GROWS, words)
 

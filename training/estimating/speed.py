@@ -127,9 +127,11 @@ def _servers(recipe: Recipe, fit: Rl) -> int:
 
 def _rollout(fit: Rl, shape: Architecture, device: Device, servers: int) -> float:
     """Seconds until all replies of an update are written, each as long as it may be."""
-    users, context = fit.prompts * fit.group / servers, PROMPT + fit.tokens / 2
+    every, context = fit.prompts * fit.group / servers, PROMPT + fit.tokens / 2
+    rounds = ceil(every / fit.rows) if fit.engine == "local" else 1
+    users = every / rounds
     size = (shape.read(ceil(users)) + shape.vocabulary * shape.hidden) * 2
     memory = (size + users * context * shape.kv_elements * 2) / (device.bandwidth * READ)
     operations = users * (2 * shape.active + 4 * shape.attention_layers * shape.heads * shape.head_dim * context)
     reading = fit.prompts / servers * PROMPT * 2 * shape.active / (device.peak * MATH)
-    return fit.tokens * max(memory, operations / (device.peak * MATH)) + reading
+    return rounds * fit.tokens * max(memory, operations / (device.peak * MATH)) + reading

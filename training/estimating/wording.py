@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from model.serving.plan import GIB
-from training.estimate import ROOM, StageEstimate
+from training.estimate import DRAWING, PASSING, ROOM, StageEstimate
 from training.estimating.marks import MARKS
 from training.settings import Recipe
 
@@ -46,16 +46,17 @@ def _stage(found: StageEstimate) -> Iterator[str]:
     for part in found.parts:
         yield f"  {part.name:12}{_size(part.size):>10}  {part.words}"
     room = "" if found.room == inf else f" of {_size(found.room)} × {ROOM:g}{'' if found.fits else ': TOO MUCH'}"
-    or_cache = (
-        "; of activations with head, and cache, the larger" if any(part.name == "cache" for part in found.parts) else ""
-    )
+    names = {part.name for part in found.parts}
+    passing, drawing = (", ".join(name for name in each if name in names) for each in (PASSING, DRAWING))
+    or_cache = f"; of {passing} and of {drawing} the larger" if drawing else ""
     yield f"  {'memory':12}{_size(found.memory):>10}{room}; estimated{or_cache}"
     yield from _pace(found)
     for mark in MARKS:
         if found.stage in mark.stages:
             yield f"  {'elsewhere':12}{mark.line}"
     if not found.fits:
-        yield f"  {'instead':12}model.checkpointing = true, a smaller data.row, a LoRA, or more processes"
+        draws = "a smaller rl.rows, a LoRA with rollouts on a server" if found.draws else "model.checkpointing = true"
+        yield f"  {'instead':12}{draws}, a smaller data.row, a LoRA, or more processes"
 
 
 def _pace(found: StageEstimate) -> Iterator[str]:

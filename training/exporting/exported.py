@@ -24,12 +24,15 @@ class Exported:
     smoke: str
     figures: Mapping[str, float] = field(default_factory=dict)
     said: str = ""
+    name: str = ""
+    """By which `kat` is told to use it on its server; empty: `smoke` says how."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines for the report."""
         head = f"{self.form}: {self.path}" + (f" ({self.said})" if self.said else "")
-        return (head, f"  serve: {self.serve}", f"  ask:   {self.smoke}")
+        use = f"  use:   kat --engine http://127.0.0.1:{PORT} --model {self.name}"
+        return (head, f"  serve: {self.serve}", f"  ask:   {self.smoke}", *([use] if self.name else []))
 
 
 def name_of(recipe: str) -> str:

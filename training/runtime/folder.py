@@ -73,7 +73,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run of another recipe, weights or data, or cannot be written.
         """
-        if self.recipe.exists() and self.recipe.read_text(encoding="utf-8") != recipe:
+        if self._begun() and self.recipe.exists() and self.recipe.read_text(encoding="utf-8") != recipe:
             raise UserError(f"{self.path} holds a run of another recipe; resume that one, or name another with --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -87,9 +87,12 @@ class RunFolder:
         weights = (_object(self.about) or {}).get("weights")
         return Path(weights) if isinstance(weights, str) else None
 
+    def _begun(self) -> bool:
+        """Whether there is anything that another recipe, other weights or data would not go on from."""
+        return (self.path / "checkpoints").exists() or any(self.path.glob(f"*/{OUTCOME}"))
+
     def _made_with(self, about: dict[str, Any]) -> None:
-        begun = (self.path / "checkpoints").exists() or any(self.path.glob(f"*/{OUTCOME}"))
-        kept = _object(self.about) if begun else None
+        kept = _object(self.about) if self._begun() else None
         if kept is None:
             put(self.about, json.dumps(about, indent=1, sort_keys=True) + "\n")
             return

@@ -11,7 +11,7 @@ from assistant.errors import UserError
 from training.models.loading import Loaded, load
 from training.runtime.job import Job
 from training.settings import ModelTable
-from training.teachers.across import AcrossTokenizers, Reader
+from training.teachers.across import AcrossTokenizers, Reader, widths
 from training.teachers.local import LocalTeacher
 from training.teachers.scoring import Teacher
 from training.teachers.server import ServerTeacher
@@ -61,7 +61,12 @@ def _across(job: Job, student: Loaded, reader: Reader) -> Teacher:
         )
     job.say(f"distill: {reader.about.teacher} has another tokenizer; stretches that both cut out are compared")
     teacher = AcrossTokenizers(reader, student.tokenizer, replace(reader.about, top=1, spans=True))
-    if not teacher.said([student.tokens.encode(probe(), specials=True)])[0].top.any():
+    ids = student.tokens.encode(probe(), specials=True)
+    if widths(student.tokenizer.convert_ids_to_tokens(ids), probe()) is None:
+        raise UserError(
+            f"how {job.recipe.model.source} writes its tokens is not known here; choose a teacher of the same family"
+        )
+    if not teacher.said([ids])[0].top.any():
         raise UserError(f"the tokens of {reader.about.teacher} cannot be laid over texts; choose another teacher")
     return teacher
 

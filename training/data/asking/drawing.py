@@ -27,6 +27,10 @@ _WHYS = {
 """What stands in the judge where a mode is prefilled: the words of the assistant's own rule for a pinned mode."""
 
 
+AT_ONCE = 32
+"""Requests at a time to a server that answers many hardly slower than one (vLLM, SGLang); our choice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """How replies are drawn: `tokens` a reply may have, of which `think` for its thought; `timeout` is in seconds.
@@ -143,7 +147,8 @@ class Model:
 
 @asynccontextmanager
 async def opened(context: Context, drawing: Drawing) -> AsyncIterator[Model]:
-    """The model that the context names, with the replies kept in its cache; at most `jobs` requests at a time.
+    """The model that the context names, with the replies kept in its cache; at most `jobs` requests at a time, of one
+    that batches them `AT_ONCE` at least.
 
     The embedded one is asked one thing after the other: it gains nothing from more, and what it keeps of prompts, on
     which the last bits of its numbers hang, is then the same each time. For that reason no engine is kept open from
@@ -167,4 +172,6 @@ async def opened(context: Context, drawing: Drawing) -> AsyncIterator[Model]:
 
 
 def _at_once(info: EngineInfo, jobs: int) -> int:
-    return 1 if info.name == "embedded" else jobs
+    if info.name == "embedded":
+        return 1
+    return max(jobs, AT_ONCE) if info.batches else jobs
