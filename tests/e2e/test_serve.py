@@ -124,6 +124,34 @@ def test_a_teacher_is_asked_of_texts_by_tokens_and_by_stretches(served):
     assert stretches.logp.sum(dtype=float) == pytest.approx(sum(likely), rel=0.01)
 
 
+def test_rollouts_follow_the_trainers_adapter_and_have_its_probabilities(served, tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("peft")
+    from training.models.loading import load
+    from training.runtime.world import World
+    from training.sampling import Ask, Limits
+    from training.settings import Lora, ModelTable
+    from training.syncing import Server, ServerSampler, TrainerScorer
+
+    weights = safetensors_of(pull(CATALOG["nano"]), weights_directory(), served.environ["KAT_VLLM_PYTHON"])
+    loaded = load(ModelTable(source=str(weights), dtype="float32", lora=Lora(rank=8, alpha=16)))
+    server, names = Server(served.address, tmp_path / "sync"), []
+    prompt = tuple(loaded.tokens.encode("<|im_start|>user\nName a sea.<|im_end|>\n", specials=True))
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        for name, weight in loaded.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.02)
+        assert server.sync(loaded.model, World()).ok
+        names.append(server.served)
+        (drawn,) = ServerSampler(server, loaded.tokens.ends).draw([Ask(prompt)], Limits(8), seed)
+        own = TrainerScorer(loaded.model).scored([*prompt, *drawn.ids])[len(prompt) - 1 :]
+        assert [each.id for each in own] == list(drawn.ids)
+        assert [each.logprob for each in own] == pytest.approx(drawn.logprobs, abs=0.05)
+    assert len(set(names)) == 2
+    assert served.kat("serve", "adapters", "unload", "kat-rl").code == 0
+
+
 def completed(client, model):
     """What the model writes at temperature 0."""
     made = client.completions.create(model=model, prompt="The capital of France", temperature=0, max_tokens=12)

@@ -16,6 +16,7 @@ import pytest
 from assistant.commands.registry import run
 from assistant.doctor.finding import Finding
 from assistant.errors import Exit, UserError
+from model.serving.hardware.devices import find_machine
 from model.serving.plan import Gpu
 from tests.training.records import sample, task
 from training import pipeline
@@ -329,6 +330,7 @@ def test_prepare_makes_the_data_and_the_files(code, monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "few/mix and few/questions: not there yet; first the recipe few" in told
     assert "accelerate.yaml, job.slurm" in told
+    assert "there is no GPU here" in told or find_machine().gpus
     assert run([*command, "--prepare"]) == Exit.DONE
     told = capsys.readouterr().err
     assert "not there yet" not in told

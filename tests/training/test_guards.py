@@ -185,6 +185,12 @@ def test_splits_by_time_and_by_module() -> None:
     assert "large" not in drawn
     assert set(drawn.values()) == {"test", "valid"}
     assert next(iter(Splits()([sample(split="test")], HERE))).split == "test"  # type: ignore[union-attr]
+    here, there = (Provenance("p", path=path, function="f") for path in ("held.py", "other.py"))
+    before = [sample("a", split="test", provenance=here), sample("b", provenance=replace(here, function="g"))]
+    after = [
+        each.split for each in Splits()([*before, sample("c", provenance=there)], HERE) if isinstance(each, Sample)
+    ]
+    assert after == ["test", "test", "train"], "what was held out before holds out all that is made of its file"
     untested = replace(rows[-1], tags=Tags(UNVERIFIED))
     (refused,) = Splits(newer="2026-01-01")([untested], HERE)
     assert isinstance(refused, Refused)
@@ -214,6 +220,22 @@ def test_each_kind_is_found_once_and_its_placeholder_never(kind: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        'DB_PASSWORD = "x7Kp2mQ9vR4tW8zL"',
+        'DB_PASSWORD = "k9$Lm!2xQ#pR7vW&tY4z^b8"',
+        "postgres://svc:x7Kp2mQ9vR4tW8zL@db.corp:5432/app",
+    ],
+)
+def test_a_password_of_a_dozen_mixed_letters_is_no_example(text: str) -> None:
+    clean, counts = scrub_text(text)
+    assert counts == {"secret": 1}
+    assert "2" not in clean.partition("SECRET_1")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password = 'hunter2 or so'; password = 'correct-horse-1'; token = get_token_v2(name='a1')",
+        "PASSWORD_HASHERS = ['django.contrib.auth.hashers.PBKDF2PasswordHasher']; secret = f'{a}-{b2}-{c3}-{d4}'",
         "@pytest.mark.parametrize",
         "git@github.com:a/b.git and user@example.com and logo@2x.png",
         "version 10.20.30.40, 127.0.0.1, 10.0.0.1, 192.0.2.7, 8.8.8.8, package==10.12.13.14",

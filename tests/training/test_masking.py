@@ -80,4 +80,5 @@ def test_exported_text_is_the_masked_text(name):
     sample = Sample("s", "f", Mode.ON, (Message("user", "hi"),), "so", Provenance("s"), "why", "hm")
     row = json.loads(next(exported([sample], dialect(name))))
     assert row["text"] == "".join(text for text, _ in row["segments"])
+    assert (row["split"], row["trainable"]) == ("train", True)
     assert row["messages"][-1] == {"role": "assistant", "content": dialect(name).write(sample.reply)}

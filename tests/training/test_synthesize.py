@@ -115,13 +115,13 @@ def test_what_can_be_mended_goes_back_to_the_thinker_with_what_is_wrong(play):
         ([line("critic", verdict("reject", 0.1, "it is about g"))], "rejected", "it is about g"),
         ([line("critic", verdict("revise", 0.1, "no end"))], "unsolved", "no end"),
         ([line("critic", off("Looks good to me!"))], "malformed", "schema"),
-        ([line("critic", verdict("accept"), delay=1.0)], "timeout", "0.2 seconds"),
+        ([line("critic", verdict("accept"), delay=1.0)], "engine", "0.2 seconds"),
         ([line("critic", "", status=400, body={"error": {"message": "no"}})], "engine", ""),
         ([line("critic", verdict("accept"), cut_after=3)], "engine", ""),
     ],
 )
 def test_what_does_not_come_about_is_refused_with_the_reason(play, script, reason, detail):
-    stage = Synthesize(regimes=("on",), tries=1, rounds=1, retries=0, timeout=0.2 if reason == "timeout" else 30)
+    stage = Synthesize(regimes=("on",), tries=1, rounds=1, retries=0, timeout=0.2 if detail == "0.2 seconds" else 30)
     found, prompts, _ = play(stage, [*script, line("thinker", on("It adds.", "One.")), line("solver", off("Adds."))])
     assert [(type(each), each.id, each.reason) for each in found] == [(Refused, OPEN.id, reason)]
     assert detail in found[0].detail

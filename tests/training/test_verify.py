@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from assistant.errors import UserError
+from assistant.fix.changes import Changes
 from assistant.testing.report import TestReport
 from tests.training.small_source import TEST, small_source
 from training.data.episodes import Repairs
 from training.data.profile import Profile
 from training.data.repositories.diffs import unified
 from training.data.repositories.failures import excerpt, statement
+from training.data.repositories.trials import Unfit, reference
 from training.data.schema import Provenance, Refused, Source, Task, Verification, as_line
 from training.data.stage import Context
 from training.data.verify import Verify
@@ -163,3 +165,32 @@ def test_what_is_quoted_of_a_failure_is_the_same_each_time():
     assert "`t.py::test_other`" in chinese
     assert steady.startswith(moving)
     assert "```" not in moving
+
+
+class Slow:
+    """Tests that end once they may take more than so many seconds."""
+
+    def __init__(self, needs):
+        self.needs, self.asked = needs, []
+
+    async def run(self, changes, *, number, seconds):
+        self.asked.append(seconds)
+        late = seconds < self.needs
+        return replace(report(), passed=() if late else ("t.py::test_a",), timed_out=late, seconds=self.needs)
+
+
+@pytest.mark.parametrize(
+    ("known", "needs", "asked"), [(0, 10, [300.0]), (100, 390, [404.0]), (100, 500, [404.0, 808.0])]
+)
+async def test_a_reference_has_the_time_that_the_source_took_and_once_more(known, needs, asked):
+    tests = Slow(needs)
+    found = await reference(tests, Changes(), 1, known)
+    assert found.passing == {"t.py::test_a"}
+    assert tests.asked == asked
+
+
+async def test_what_never_ends_is_no_reference():
+    tests = Slow(1e9)
+    with pytest.raises(Unfit, match="do not end"):
+        await reference(tests, Changes(), 1)
+    assert tests.asked == [300.0], "twice the patience is less than that"

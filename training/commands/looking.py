@@ -55,9 +55,11 @@ def stats(place: str, *, json_: bool) -> int:
 
 def export(place: str, out: str, dialect: str) -> int:
     """Write samples as JSON lines for other programs."""
-    lines = list(exported(read(Sample, place), _dialect(dialect)))
-    put(out, "samples.jsonl", "".join(f"{line}\n" for line in lines))
-    print(f"{len(lines):,} samples in {within(out, 'samples.jsonl')}")
+    found = list(read(Sample, place))
+    put(out, "samples.jsonl", "".join(f"{line}\n" for line in exported(found, _dialect(dialect))))
+    apart = sum(each.split != "train" or not each.trainable for each in found)
+    also = f", {apart:,} of them not to train on: look at split and trainable" if apart else ""
+    print(f"{len(found):,} samples in {within(out, 'samples.jsonl')}{also}")
     return Exit.DONE
 
 

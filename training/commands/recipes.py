@@ -109,7 +109,8 @@ def _packed(out: str, last: str) -> None:
     from training.data.flow.shards import read, within
     from training.data.schema import Sample
 
-    packing = packing_plan.plan(packing_plan.lengths(read(Sample, within(out, last))), ROW)
+    some = (each for each in read(Sample, within(out, last)) if each.split == "train" and each.trainable)
+    packing = packing_plan.plan(packing_plan.lengths(some), ROW)
     packing_plan.write(packing, within(out, last))
     print(packing.said(), file=sys.stderr)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from assistant import __version__
 from assistant.errors import Exit, UserError
+from model.serving.hardware.devices import find_machine
 from training.checking import check
 from training.commands.reading import Read, read
 from training.estimate import StageEstimate, UnknownShape, estimate
@@ -66,6 +67,8 @@ def start(wanted: Wanted) -> int:
     folder.begin(shown(found.recipe), about(found, weights))
     files = commands.write(found.recipe, folder.path, __version__)
     if wanted.prepare:
+        if found.recipe.hardware.gpus and found.recipe.hardware.nodes == 1 and not find_machine().gpus:
+            _say("there is no GPU here: what is prepared must be trained elsewhere")
         _say(f"{folder.path} is ready{': ' if files else ''}{', '.join(file.name for file in files)}")
         return Exit.DONE
     return _go(found, folder, weights)

@@ -39,7 +39,7 @@ class Rollouts:
     sources: str = place()
 
     name: ClassVar[str] = "rollouts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Rollout
     whole: ClassVar[bool] = False
@@ -66,9 +66,7 @@ class _Trier:
         tasks = [asyncio.ensure_future(self._one(model, task, posed, mode, number)) for mode, number in tries]
         try:
             found = await asyncio.gather(*tasks)
-        except TookTooLong as error:
-            return [Refused(task.id, "timeout", str(error))]
-        except (BrokeOff, EngineRefused) as error:
+        except (TookTooLong, BrokeOff, EngineRefused) as error:
             return [Refused(task.id, "engine", str(error))]
         finally:
             await cancelled(tasks)

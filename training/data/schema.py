@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -256,11 +256,16 @@ class Refused:
 
 def content_id(prefix: str, *parts: str | bytes) -> str:
     """An id made from content: the same parts give the same id, in every process and on every machine."""
+    return f"{prefix}-{content_hash(parts)}"
+
+
+def content_hash(parts: Iterable[str | bytes]) -> str:
+    """The hash in such an id, of parts that need not all be held at once."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big") + data)
-    return f"{prefix}-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
 
 
 def as_line(record: Record) -> str:

@@ -51,7 +51,7 @@ class Synthesize:
     sources: str = place()
 
     name: ClassVar[str] = "synthesize"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: ClassVar[type] = Task
     writes: ClassVar[type] = Sample
     whole: ClassVar[bool] = False
@@ -88,9 +88,7 @@ class _Maker:
             kept = await (attempt.thought() if mode is Mode.ON else attempt.direct())
         except Dropped as dropped:
             return Refused(task.id, dropped.reason, f"thinking {mode}: {dropped}")
-        except TookTooLong as error:
-            return Refused(task.id, "timeout", f"thinking {mode}: {error}")
-        except (BrokeOff, EngineRefused) as error:
+        except (TookTooLong, BrokeOff, EngineRefused) as error:
             return Refused(task.id, "engine", f"thinking {mode}: {error}")
         made = _sample(self.stage.seed, task, attempt.posed, mode, kept)
         if not round_trips(made.reply):

@@ -102,7 +102,7 @@ class _Work:
         command = task.test or source.test
         tests = await self._suite(root, going_on(command) if task.tests_patch else command, source.python)
         key = (source.name, task.provenance.revision or source.revision, source.environment)
-        whole = await self.references.of(tests, fixed, self.stage.runs, key)
+        whole = await self.references.of(tests, fixed, self.stage.runs, key, source.seconds)
         known = replace(whole, passing=whole.passing - set(source.flaky), unsteady=whole.unsteady | {*source.flaky})
         _steady(task, known)
         mapped = _mapped(task, source, known)

@@ -24,7 +24,7 @@ from training.data.asking.posing import Posed, code_of, pose
 from training.data.repositories.checkouts import Sources, tree
 from training.data.repositories.compiled import with_compiled
 from training.data.repositories.diffs import plain, unified
-from training.data.repositories.suites import Suite, suite
+from training.data.repositories.suites import Suite, patience, suite
 from training.data.schema import Evidence, Source, Task
 from training.data.stage import Context
 
@@ -34,7 +34,7 @@ Rewritten = Callable[[str], str | None]
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _SEPARATOR = re.compile(r"\s*(?:,|、|，|;|；|\n|\band\b|和|与)\s*")
 _SECONDS = 60.0
-"""Seconds that the tests of a reply may take, which may run for ever; our choice."""
+"""Seconds that the tests of a reply may take at least, which may run for ever; our choice."""
 _EDGES = " \t\n.。!！`*\"'“”"
 _NAMED = re.compile(r"(?:\b(?:is|are|returns)\b[:：]?|[:：=]+|是|为)\s*(\S[^\n]*)$", re.MULTILINE)
 
@@ -154,6 +154,7 @@ def _tested(task: Task, rewritten: Rewritten, context: Context, sources: Sources
 
 def solved(task: Task, source: Source, solution: str, context: Context) -> Verdict:
     """Whether all tests that must pass do with a patch laid on the task's files; what it does to tests is left out.
+    Tests that do not end tell nothing: the machine may be busy.
 
     Raises:
         UserError: the source cannot be read, or the patch does not fit.
@@ -161,6 +162,8 @@ def solved(task: Task, source: Source, solution: str, context: Context) -> Verdi
     wanted = {*task.fail_to_pass, *task.pass_to_pass}
     root = tree(source, task.provenance.revision, context.cache)
     report = _run(task, source, root, solution, context)
+    if report.timed_out:
+        return UNKNOWN
     failing = wanted - (set(report.passed) - set(report.failed))
     return Verdict(not failing, "tests", f"{len(failing)} of {len(wanted)} tests do not pass" if failing else "")
 
@@ -182,13 +185,13 @@ def _run(task: Task, source: Source, root: Path, solution: str, context: Context
     code = solved.where(lambda path: not is_test_file(path)).changes
     changes = Changes.of([*code, *tests.where(is_test_file).changes])
     with suite(root, task.test or source.test, source.python) as tests_of:
-        return interrupts.run(_ran(tests_of, changes, context))
+        return interrupts.run(_ran(tests_of, changes, context, max(_SECONDS, patience(source.seconds))))
 
 
-async def _ran(tests: Suite, changes: Changes, context: Context) -> TestReport:
+async def _ran(tests: Suite, changes: Changes, context: Context, seconds: float) -> TestReport:
     """What tests say of changes; files that are not changed need not be compiled each time."""
     compiled = await with_compiled(tests, context.cache)
-    return await compiled.run(changes, seconds=_SECONDS)
+    return await compiled.run(changes, seconds=seconds)
 
 
 def spliced(text: str, function: str, code: str) -> str | None:

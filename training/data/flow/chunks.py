@@ -24,8 +24,8 @@ from training.data.stage import Context, Outgoing, Stage, places
 REFUSED = "refused"
 TOLD = "told"
 CRASHED = "crashed"
-PASSING = frozenset({CRASHED, "engine"})
-"""Reasons that may be gone at the next run, as a server that refused: what was refused for them is tried again."""
+PASSING = frozenset({CRASHED, "engine", "environment"})
+"""Reasons that may be gone at the next run, as a server or a network that failed: what they refused is tried again."""
 _MAGIC = b"KATPART1"
 _CODEC = "zstd"
 

@@ -12,12 +12,15 @@ from training.data.schema import Sample
 
 
 def exported(samples: Iterable[Sample], dialect: Dialect) -> Iterator[str]:
-    """One JSON object a line: ``messages`` with the reply, ``tools``, ``text``, and ``segments`` of [text, loss]."""
+    """One JSON object a line: ``messages`` with the reply, ``tools``, ``text``, and ``segments`` of [text, loss]; what
+    may be trained on is of the ``split`` train and ``trainable``."""
     for sample in samples:
         stretches = masked(sample, dialect)
         reply = Message("assistant", dialect.write(sample.reply))
         row = {
             "id": sample.id,
+            "split": sample.split,
+            "trainable": sample.trainable,
             "messages": [_message(message) for message in (*sample.messages, reply)],
             "tools": [tool.as_openai() for tool in sample.tools],
             "text": "".join(stretch.text for stretch in stretches),

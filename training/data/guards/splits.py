@@ -26,8 +26,9 @@ class Splits:
     What was released on `newer` (an ISO date) or later is for the test. Of the rest, whole modules (a file of a source)
     are held out, in an order drawn by `seed`, until they make up shares of `test` and `valid`; modules that would take
     far more are passed over. Records that were made from one another, or from one function, stay together, on the side
-    of the one that is held out furthest; a split that a record has already only ever gets further. What nothing
-    verifies may be trained on at most: where it would be held out it is refused (`unverified`).
+    of the one that is held out furthest. A split that a record has already only ever gets further, and is that of its
+    module: what is made of a file that was held out before is held out, too. What nothing verifies may be trained on at
+    most: where it would be held out it is refused (`unverified`).
     """
 
     newer: str = ""
@@ -36,7 +37,7 @@ class Splits:
     seed: int = 0
 
     name: ClassVar[str] = "splits"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[Any] = Task | Sample
     writes: ClassVar[Any] = Task | Sample
     whole: ClassVar[bool] = True
@@ -53,10 +54,9 @@ class Splits:
         for row in rows:
             families.join(_ties(row))
         names = [families.of(f"id\0{row.id}") for row in rows]
-        fixed, modules = (
-            _fixed(zip(names, map(self.own, rows), strict=True)),
-            _least(zip(names, map(_module, rows), strict=True)),
-        )
+        held = _fixed((_module(row), row.split) for row in rows)
+        own = (max(self.own(row), held[_module(row)], key=_RANK.__getitem__) for row in rows)
+        fixed, modules = _fixed(zip(names, own, strict=True)), _least(zip(names, map(_module, rows), strict=True))
         drawn = self.drawn(Counter(modules[name] for name in names if fixed[name] == "train"))
         for row, name in zip(rows, names, strict=True):
             split = drawn.get(modules[name], "train") if fixed[name] == "train" else fixed[name]

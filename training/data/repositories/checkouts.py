@@ -15,7 +15,7 @@ from assistant.safety.confinement.private import private_folder
 from assistant.workspace.git import GitReader
 from training.data.flow.places import content
 from training.data.flow.shards import read
-from training.data.schema import Source, content_id
+from training.data.schema import Source, content_hash, content_id
 
 _LEFT_OUT = (
     *(".git", ".hg", ".svn", ".venv", "venv", "node_modules", ".tox", ".nox"),
@@ -116,15 +116,18 @@ def files(root: Path) -> list[str]:
 
 def fingerprint(root: Path) -> str:
     """``sha256:…`` of a folder's files, their names and whether they are programs; times do not count."""
-    parts: list[str | bytes] = []
+    return f"sha256:{content_hash(_named(root))}"
+
+
+def _named(root: Path) -> Iterator[str | bytes]:
+    """Of each file its path, kind and content, one file after the other."""
     for path in files(root):
         place = root / path
         mode = place.lstat().st_mode
         if stat.S_ISLNK(mode):
-            parts += [path, _LINK, os.fsencode(os.readlink(place))]  # noqa: PTH115
+            yield from (path, _LINK, os.fsencode(os.readlink(place)))  # noqa: PTH115
         elif stat.S_ISREG(mode):
-            parts += [path, _PROGRAM if mode & 0o100 else _FILE, place.read_bytes()]
-    return content_id("sha256", *parts).replace("-", ":", 1)
+            yield from (path, _PROGRAM if mode & 0o100 else _FILE, place.read_bytes())
 
 
 def _commit(root: Path, revision: str) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from assistant.fix.changes import Changes
 from assistant.testing.report import TestReport
-from training.data.repositories.suites import Suite, patience
+from training.data.repositories.suites import FIRST, Suite, patience
 from training.data.schema import content_id
 
-_AGAIN = 6
-"""Times the patience that tests are given which did not end at first; our choice."""
+_AGAIN, _ONCE_MORE = 6, 2
+"""Times the patience that tests are given which did not end at first: those that ended where nothing is wrong, and
+those of which that is to be found out; our choice."""
 
 
 class Unfit(Exception):
@@ -53,26 +54,28 @@ class References:
     folder: Path
     known: dict[str, asyncio.Task[Reference]] = field(default_factory=dict)
 
-    async def of(self, tests: Suite, changes: Changes, runs: int, key: Sequence[str]) -> Reference:
-        """The tests on the source with `changes`, `runs` times; `key` names source, revision and environment."""
+    async def of(self, tests: Suite, changes: Changes, runs: int, key: Sequence[str], seconds: float = 0) -> Reference:
+        """The tests on the source with `changes`, `runs` times; `key` names source, revision and environment. They took
+        `seconds` when the source was profiled."""
         if changes:
-            return await reference(tests, changes, runs)
+            return await reference(tests, changes, runs, seconds)
         name = content_id("reference", tests.bench.command, str(runs), *key)
         if name not in self.known:
-            self.known[name] = asyncio.create_task(self._kept(tests, runs, self.folder / f"{name}.json"))
+            self.known[name] = asyncio.create_task(self._kept(tests, runs, self.folder / f"{name}.json", seconds))
         return await asyncio.shield(self.known[name])
 
-    async def _kept(self, tests: Suite, runs: int, place: Path) -> Reference:
+    async def _kept(self, tests: Suite, runs: int, place: Path, seconds: float) -> Reference:
         if (kept := _read(place)) is not None:
             return kept
-        found = await reference(tests, Changes(), runs)
+        found = await reference(tests, Changes(), runs, seconds)
         _write(place, found)
         return found
 
 
-async def reference(tests: Suite, changes: Changes, runs: int) -> Reference:
-    """What tests do on the source with `changes`, each time in a fresh copy."""
-    reports = [await _whole(tests, changes, number, None) for number in range(1, runs + 1)]
+async def reference(tests: Suite, changes: Changes, runs: int, seconds: float = 0) -> Reference:
+    """What tests do on the source with `changes`, each time in a fresh copy; they took `seconds` on the source once."""
+    limits = [max(FIRST, patience(seconds) * times) for times in (1, _ONCE_MORE)]
+    reports = [await _ended(partial(tests.run, changes, number=number), limits) for number in range(1, runs + 1)]
     passing = [frozenset(report.passed) - frozenset(report.failed) for report in reports]
     always = frozenset[str].intersection(*passing)
     if not always:
@@ -82,7 +85,7 @@ async def reference(tests: Suite, changes: Changes, runs: int) -> Reference:
 
 async def noticed(tests: Suite, changes: Changes, ids: Sequence[str], seconds: float) -> bool:
     """Whether any of these tests fails, or does not run any more, with `changes`."""
-    report = await _ended(partial(tests.run, changes, ids=ids, first=True), seconds)
+    report = await _ended(partial(tests.run, changes, ids=ids, first=True), _limits(seconds))
     return not set(ids) <= set(report.passed) - set(report.failed)
 
 
@@ -98,7 +101,7 @@ async def outcome(
     """
     reports, fails = [], []
     for number in range(1, runs + 1):
-        reports.append(await _whole(tests, changes, number, known.seconds))
+        reports.append(await _ended(partial(tests.run, changes, number=number), _limits(known.seconds)))
         fails.append(_failing(reports[-1], known, new=new))
         if not fails[-1]:
             break
@@ -122,19 +125,19 @@ def _failing(report: TestReport, known: Reference, *, new: Collection[str] | Non
     return failed | gone
 
 
-async def _whole(tests: Suite, changes: Changes, number: int, seconds: float | None) -> TestReport:
-    return await _ended(partial(tests.run, changes, number=number), seconds)
+def _limits(seconds: float) -> list[float]:
+    """What tests may take that took `seconds` before: at first, and then, as a busy machine is no verdict."""
+    return [times * patience(seconds) for times in (1, _AGAIN)]
 
 
-async def _ended(run: Callable[..., Awaitable[TestReport]], seconds: float | None) -> TestReport:
-    """What the tests did that took `seconds` before; tried again with more time, as a busy machine is no verdict.
+async def _ended(run: Callable[..., Awaitable[TestReport]], limits: Sequence[float]) -> TestReport:
+    """What the tests did, within one limit of seconds after the other.
 
     Raises:
         Unfit: they do not end.
     """
-    limits = [{}] if seconds is None else [{"seconds": times * patience(seconds)} for times in (1, _AGAIN)]
-    for limit in limits:
-        if not (report := await run(**limit)).timed_out:
+    for limit in dict.fromkeys(limits):
+        if not (report := await run(seconds=limit)).timed_out:
             return report
     raise Unfit("timeout", "the tests do not end in the time that they may take")
 
