@@ -132,17 +132,18 @@ class _Rewriting:
 
     def rewritten(self, examples: Sequence[Example], step: int) -> list[Example]:
         """The examples with new replies."""
+        parts = list(_even(examples, self._row))
+        asked = [self._asked([examples[index] for index in part], step, number) for number, part in enumerate(parts)]
         found: dict[int, Example] = {}
-        for number, part in enumerate(_even(examples, self._row)):
-            some = [examples[index] for index in part]
-            asks, room = [Ask(each.ids[: _prompt(each)], ()) for each in some], max(map(_room, some))
-            seed = derived(self._seed, "on-policy", step, self._rank, number)
-            drawn = self._sampler.draw(asks, Limits(room, 1.0), seed)
-            found |= {
-                index: _replied(each, one.ids[: _room(each)])
-                for index, each, one in zip(part, some, drawn, strict=True)
-            }
+        for part, drawn in zip(parts, self._sampler.draw_parts(asked), strict=True):
+            for index, one in zip(part, drawn, strict=True):
+                found[index] = _replied(examples[index], one.ids[: _room(examples[index])])
         return [found[index] for index in range(len(examples))]
+
+    def _asked(self, examples: Sequence[Example], step: int, number: int) -> tuple[list[Ask], Limits, int]:
+        asks = [Ask(each.ids[: _prompt(each)], ()) for each in examples]
+        seed = derived(self._seed, "on-policy", step, self._rank, number)
+        return asks, Limits(max(map(_room, examples)), 1.0), seed
 
 
 def _prompt(example: Example) -> int:

@@ -85,13 +85,21 @@ class Sampler:
 
     def draw(self, asks: Sequence[Ask], limits: Limits, seed: int = 0) -> list[Drawn]:
         """A reply to each ask, in their order. Prompts that are the same are read once."""
+        return self.draw_parts([(asks, limits, seed)])[0]
+
+    def draw_parts(self, parts: Sequence[tuple[Sequence[Ask], Limits, int]]) -> list[list[Drawn]]:
+        """Draw one part after the other. Processes that share the weights of a model gather them once, so that each may
+        have other parts."""
+        with decoding(self._model, self._root):
+            return [self._part(*part) for part in parts]
+
+    def _part(self, asks: Sequence[Ask], limits: Limits, seed: int) -> list[Drawn]:
         by_length = sorted(range(len(asks)), key=lambda one: (len(asks[one].prompt), asks[one].prompt, one))
         found: dict[int, Drawn] = {}
-        with decoding(self._model, self._root):
-            for start in range(0, len(by_length), self._rows):
-                rows = [self._row(index, asks[index], limits, seed) for index in by_length[start : start + self._rows]]
-                self._fill(rows, limits)
-                found |= {row.index: row.drawn() for row in rows}
+        for start in range(0, len(by_length), self._rows):
+            rows = [self._row(index, asks[index], limits, seed) for index in by_length[start : start + self._rows]]
+            self._fill(rows, limits)
+            found |= {row.index: row.drawn() for row in rows}
         return [found[index] for index in range(len(asks))]
 
     def _row(self, index: int, ask: Ask, limits: Limits, seed: int) -> _Row:
