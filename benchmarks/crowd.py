@@ -143,8 +143,10 @@ async def settled(wanted: Left, seconds: float = 5.0) -> Left:
 
 
 async def stress(socket: Path, rounds: int = 2, clients: int = CLIENTS) -> tuple[list[Visit], Left, Left]:
-    """The visits of the last round, and what was held behind the first and behind the last one; of memory the least that
-    one round added: what leaks does so in each, and an allocator swings."""
+    """The visits of the last round, and what was held behind the first and behind the last one.
+
+    Of memory it is the least that one round added: what leaks does so in each, and an allocator swings.
+    """
     server = ScriptedServer([], uds=socket)
     server.script = Echo()
     async with AsyncExitStack() as stack:
