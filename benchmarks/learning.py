@@ -5,7 +5,7 @@
 A tiny transformer is fitted to replies whose modes were drawn by lot, and stopped while it still makes mistakes. Then
 each named advantage goes on from there, with the trainer of `kat train rl`, the same tasks, seeds and updates: accuracy
 on held-out questions, and how often a freely chosen mode is the right one (no thought for two digits, one for more).
-Curves go to ``docs/learning.png``, figures to ``docs/learning.json``; half an hour of CPU time and more.
+Curves go to ``docs/learning.png``, figures to ``docs/learning.json``; half an hour of CPU time.
 """
 
 from __future__ import annotations

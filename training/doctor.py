@@ -21,7 +21,7 @@ from model.serving.plan import GIB, Gpu
 from training.estimate import DEFAULT_GPU, StageEstimate, cores, estimate
 from training.places import place
 from training.settings import Hardware, Recipe
-from training.supply import HELD, asked
+from training.supply import HELD, asked, held
 
 NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "pyarrow", "trl", "datasets")
 ALLOCATORS = ("tcmalloc_minimal", "tcmalloc", "jemalloc")
@@ -135,9 +135,9 @@ def wanted_gpus(wanted: Hardware, here: Sequence[Gpu]) -> Finding:
     enough = [gpu for gpu in here if gpu.memory >= _ALIKE * least.memory]
     words = f"{wanted.gpus} with {least.memory:.0f} GiB wanted, {len(enough)} of {len(here)} here are such"
     if len(enough) >= wanted.gpus:
-        held = max((gpu.memory - gpu.free for gpu in enough if gpu.free is not None), default=0.0)
-        if held > HELD:
-            others = f"{words}; others hold {held:.0f} GiB of one"
+        most = max(map(held, enough), default=0.0)
+        if most > HELD:
+            others = f"{words}; others hold {most:.0f} GiB of one"
             return Finding("GPUs of the recipe", None, others, "end them first: `kat serve stop` ends a teacher")
         return Finding("GPUs of the recipe", True, words)
     ok = None if wanted.nodes > 1 else False  # a cluster is asked from a machine that has none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf
@@ -21,7 +21,7 @@ from training.estimating.memory import SIZES, Part, parts
 from training.estimating.shapes import base_shape
 from training.estimating.speed import Device, Pace, cpu_device, gpu_device, pace, updates
 from training.estimating.weights import Weights, weights
-from training.settings import Fit, Hardware, ModelTable, Recipe, StageName
+from training.settings import TRAINS, Fit, Hardware, ModelTable, Recipe, StageName
 
 PLAN = "packing.jsonl"
 """The packing plan beside samples (`training.data.packing_plan`, whose import takes long)."""
@@ -118,8 +118,7 @@ def estimate(recipe: Recipe, base: Path, here: Machine | None = None) -> tuple[S
 
 def trains(recipe: Recipe) -> Iterator[tuple[StageName, Fit]]:
     """The stages of a recipe that train, with their settings."""
-    tables: Mapping[StageName, Fit] = {"distill": recipe.distill, "coldstart": recipe.coldstart, "rl": recipe.rl}
-    return ((stage, tables[stage]) for stage in recipe.stages if stage in tables)
+    return ((stage, getattr(recipe, stage)) for stage in recipe.stages if stage in TRAINS)
 
 
 def shape_of(model: ModelTable) -> Architecture:

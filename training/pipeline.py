@@ -14,7 +14,7 @@ from training.runtime.folder import OUTCOME, RunFolder, put
 from training.runtime.job import Job, Outcome, Stage
 from training.runtime.stopping import Stop
 from training.runtime.world import World
-from training.settings import Recipe, StageName
+from training.settings import TRAINS, Recipe, StageName
 
 MODULES: Mapping[StageName, str] = {
     "distill": "training.distill",
@@ -23,8 +23,6 @@ MODULES: Mapping[StageName, str] = {
     "eval": "training.evaluate",
     "export": "training.export",
 }
-TRAINS: tuple[StageName, ...] = ("distill", "coldstart", "rl")
-"""The stages that leave other weights than they were given."""
 
 
 def stage_of(name: StageName) -> Stage:
@@ -102,11 +100,6 @@ def once_more(recipe: Recipe, folder: RunFolder, stage: StageName) -> Recipe:
         return done is not None and _holds(each, done, weights or done.weights)
 
     return replace(recipe, stages=tuple(each for each in order if each == stage or stays(each)))
-
-
-def trains(recipe: Recipe) -> bool:
-    """Whether the recipe leaves other weights than it was given."""
-    return not set(TRAINS).isdisjoint(recipe.stages)
 
 
 def trained(recipe: Recipe, folder: RunFolder) -> Path | None:

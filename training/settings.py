@@ -12,6 +12,8 @@ from typing import Literal
 
 StageName = Literal["distill", "coldstart", "rl", "eval", "export"]
 """In the order of KAT-V1's report (arXiv 2507.08297): distillation, cold start, Step-SRPO; then what comes of it."""
+TRAINS: tuple[StageName, ...] = ("distill", "coldstart", "rl")
+"""The stages that leave other weights than they were given; each has a table of its name, a `Fit`."""
 ORDER: tuple[StageName, ...] = ("distill", "coldstart", "rl", "eval", "export")
 Layout = Literal["eagle", "mimo"]
 """How an MTP module is wired, and so what vLLM serves it as: beside the model (EAGLE), or within its checkpoint."""

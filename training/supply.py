@@ -20,6 +20,11 @@ HELD = 2.0
 """GiB of a GPU that others may hold: a desktop does; our choice."""
 
 
+def held(gpu: Gpu) -> float:
+    """GiB of a GPU that others hold; 0 where that is not known."""
+    return 0.0 if gpu.free is None else gpu.memory - gpu.free
+
+
 def expect_weights(model: ModelTable) -> None:
     """See to it that weights of the catalogue that are fetched apart are there, before hours go into data.
 
@@ -61,8 +66,8 @@ def advise(
     are those of this machine."""
     if not cpu:
         for gpu in find_machine().gpus if gpus is None else gpus:
-            if gpu.free is not None and gpu.memory - gpu.free > HELD:
-                say(f"others hold {gpu.memory - gpu.free:.0f} GiB of {gpu.name}; `kat serve stop` ends a teacher")
+            if held(gpu) > HELD:
+                say(f"others hold {held(gpu):.0f} GiB of {gpu.name}; `kat serve stop` ends a teacher")
     if cpu and recipe.model.dtype == "bfloat16" and emulates_bf16(cpu_flags() if flags is None else flags):
         say("this CPU emulates bf16, some sixty times slower than fp32; take that with --set model.dtype=float32")
 

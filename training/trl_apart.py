@@ -1,5 +1,5 @@
 """TRL, imported without what it brings along: telemetry, notices, and all of vLLM where that is installed, which takes
-longer than TRL itself; rollouts never go through TRL's own."""
+nearly as long as TRL itself; rollouts never go through TRL's own."""
 
 from __future__ import annotations
 

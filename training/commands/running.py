@@ -25,7 +25,7 @@ from training.launch import commands
 from training.recipe import build, layers, literal, shown
 from training.runtime.folder import RunFolder
 from training.runtime.stopping import SIGNALS
-from training.settings import Export, Recipe, StageName
+from training.settings import TRAINS, Export, Recipe, StageName
 from training.supply import advise, asked, expect_gpus, expect_module, expect_tasks, expect_weights, missing, supply
 
 TOGETHER = 5.0
@@ -82,11 +82,13 @@ def resume(run: Path) -> int:
 
 def again(run: Path, stage: StageName, forms: tuple[str, ...] = ()) -> int:
     """Run a last stage once more on what the run trained; its recipe may not have had it."""
-    from training.pipeline import once_more, trained, trains
+    from training.pipeline import once_more, trained
 
     found, kept = _kept(run)
     folder = RunFolder(run.absolute())
-    weights = trained(found.recipe, folder) or (None if trains(found.recipe) else _whole(kept.get("weights")))
+    weights = trained(found.recipe, folder)
+    if weights is None and set(TRAINS).isdisjoint(found.recipe.stages):
+        weights = _whole(kept.get("weights"))
     if weights is None:
         raise UserError(f"{run} has trained nothing yet; `kat train resume {run}` goes on with it")
     recipe = found.recipe

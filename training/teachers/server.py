@@ -40,7 +40,7 @@ class ServerTeacher:
         """The tokens of a text: their ids, and as its vocabulary writes them."""
         found = self._tokenized(text)
         if found["tokens"] and not found.get("token_strs"):
-            raise UserError(f"{self._url} does not tell how its tokens are written; serve it with vLLM 0.10 or newer")
+            raise UserError(f"{self._url} does not tell how its tokens are written; serve it with a newer vLLM")
         return list(found["tokens"]), list(found.get("token_strs") or ())
 
     def likely(self, ids: Sequence[int]) -> list[float]:
